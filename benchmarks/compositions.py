@@ -23,6 +23,7 @@ from audit.calibration.labels import ATTRIBUTES, OCCUPATIONS, Labels, face_noise
 from audit.calibration.pairs import draw_pairs
 from audit.calibration.renderer import render
 from audit.calibration.world import World, draw_labels, uniform_labels
+from audit.config.judges import FacesConfig
 from audit.config.optional.compositions import CompositionsConfig
 from audit.config.sections import JudgeConfig, ModelConfig, QualityConfig
 from audit.perception.embedders.clip import load_clip
@@ -48,7 +49,7 @@ class Instruments:
 
     def __init__(self) -> None:
         self.judge = load_judge(JudgeConfig(), MODEL, GROUPS)
-        self.finder = load_finder(JudgeConfig(), MODEL)
+        self.finder = load_finder(FacesConfig(), MODEL)
         clip = load_clip(QualityConfig(), MODEL)
         assert clip is not None
         self.clip = clip

@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 
 from audit.config.mitigations.arms import ArmConfig, sections_of
 from audit.config.mitigations.registry import MitigationConfig
+from audit.config.optional.compositions import CompositionsConfig
+from audit.config.optional.concepts import ConceptsConfig
+from audit.config.optional.exploration import ExploreConfig
 from audit.config.sections import (
     JudgeConfig,
     LensConfig,
@@ -108,6 +111,48 @@ class DissectionRequest:
     def of_each_lens(self) -> tuple[DissectionRequest, ...]:
         """Return the request of each lens: this one's, then those of its variants."""
         return tuple(replace(self, lens=lens) for lens in self.lens.with_variants())
+
+
+@dataclass(frozen=True)
+class CommandsRequest:
+    """What ``compose``, ``concepts`` and ``explore`` are asked for, beside an audit.
+
+    Attributes:
+        model: Audited model.
+        prompts: Prompts of the audit.
+        sampling: How the model is sampled.
+        attributes: Audited attributes.
+        judge: Judge that decides; persons are found by the same faces.
+        compositions: What ``compose`` samples.
+        concepts: What ``concepts`` measures.
+        explore: What ``explore`` reads.
+        written: Sections that the config has.
+    """
+
+    model: ModelConfig
+    prompts: PromptsConfig
+    sampling: SamplingConfig
+    attributes: Attributes
+    judge: JudgeConfig
+    compositions: CompositionsConfig
+    concepts: ConceptsConfig
+    explore: ExploreConfig
+    written: frozenset[str]
+
+    @classmethod
+    def of(cls, config: AuditConfig) -> CommandsRequest:
+        """Take the slice out of a config."""
+        return cls(
+            model=config.model,
+            prompts=config.prompts,
+            sampling=config.sampling,
+            attributes=config.attributes,
+            judge=config.judge,
+            compositions=config.compositions,
+            concepts=config.concepts,
+            explore=config.explore,
+            written=frozenset(config.model_fields_set),
+        )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from audit.analyses.analysis import Observe
 from audit.analyses.registry import ready_observers
 from audit.config.fields import CLOSED, IMAGES
-from audit.config.mitigations.arms import ArmConfig
+from audit.config.mitigations.arms import ArmConfig, sections_of
 from audit.config.sections import ModelConfig
 from audit.config.slices import MeasurementRequest
 from audit.dissect.lens import Lens, check_fits
@@ -31,7 +31,6 @@ from audit.perception.judges.interface import Judge
 from audit.perception.judges.registry import load_judge, load_second_judges
 from audit.perception.segmenters.outside import Outside, load_outside
 from audit.planning.plan import prompts_of_model
-from audit.preflight.lens import hookpoints_of
 from audit.preflight.prompt_lengths import clip_texts, keeping_texts, mitigation_texts
 from audit.records.work import Prompt
 from audit.storage.files import Storage
@@ -175,6 +174,7 @@ def _require_live(
     Raises:
         UnfitModelError: One has no effect, or another than an edit must have.
     """
-    paths = hookpoints_of(None, mitigations).values()
+    sections = (*sections_of(mitigations), *(arm.if_needed for arm in mitigations if arm.if_needed is not None))
+    paths = [path for one in sections for path in one.edited_modules]
     if isinstance(generator, DiffusionGenerator):
         require_live(generator, [*([] if lens is None else [lens.hookpoint]), *paths], prompts[0].text)

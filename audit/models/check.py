@@ -45,7 +45,8 @@ class Sampled:
 
     Attributes:
         sampling: How it is sampled.
-        hookpoints: Place in the config → module of the denoiser that is read or edited.
+        hookpoints: Place in the config → module of the denoiser that is read or edited; at a key without a number, the
+            module in which a method finds cross-attention itself.
     """
 
     sampling: SamplingConfig
@@ -255,22 +256,32 @@ class _Built:
             yield str(error)
 
     def _sampled(self, sampled: Sampled) -> Iterator[Problem]:
-        from audit.models.dry_run import check_cross_attention, check_hookpoint
-
         for key, message in self._unfit_sampling(sampled.sampling):
             yield Problem(("sampling", key), message, reads=(_SOURCE,))
+        named = {place: path for place, path in sampled.hookpoints.items() if place[-1] != CROSS_ATTENTION}
         if not self._family.denoiser:
             message = f"expected no module for {self._configs.index['_class_name']}, whose inside is not reached, found"
-            for place, path in sampled.hookpoints.items():
+            for place, path in named.items():
                 yield Problem(place, f"{message} {path!r}; remove what edits or analyses the model", reads=(_SOURCE,))
             return
-        for place, path in sampled.hookpoints.items():
+        yield from self._unfit_hookpoints(sampled.hookpoints if self._has_text_inside else named)
+
+    def _unfit_hookpoints(self, hookpoints: Mapping[Location, str]) -> Iterator[Problem]:
+        from audit.models.dry_run import check_cross_attention, check_hookpoint
+
+        for place, path in hookpoints.items():
             try:
-                check_hookpoint(self.denoiser, path, self.predict, self._family.stream)
+                if place[-1] != CROSS_ATTENTION:
+                    check_hookpoint(self.denoiser, path, self.predict, self._family.stream)
                 if CROSS_ATTENTION in place:
                     check_cross_attention(self.denoiser, path)
             except ValueError as error:
                 yield Problem(place, str(error), reads=(_SOURCE,))
+
+    @property
+    def _has_text_inside(self) -> bool:
+        """Whether modules may have cross-attention; methods that need it are refused for any other model."""
+        return self._family.denoiser == "unet" and bool(self._family.read_by_denoiser)
 
     def _unfit_sampling(self, sampling: SamplingConfig) -> Iterator[tuple[str, str]]:
         """Find settings of the sampling that this model does not have, and steps that cannot be taken."""

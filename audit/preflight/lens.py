@@ -9,6 +9,7 @@ from typing import Any
 
 from audit.config.fields import WITHOUT_NETWORK
 from audit.config.mitigations.arms import ArmConfig, located
+from audit.config.mitigations.section import CROSS_ATTENTION
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import LensConfig, ModelConfig, SamplingConfig
 from audit.dissect.settings import LENS_FILE, LENS_FORMAT
@@ -36,7 +37,8 @@ def check_lens(
 
     blocks = blocks_of(model)
     for place, path in hookpoints.items():
-        yield from _no_module(place, path, blocks)
+        if place[-1] != CROSS_ATTENTION:  # what a method chooses itself is in any U-Net
+            yield from _no_module(place, path, blocks)
         yield from _no_text_of_blocks(place, model)
     for place, own in _each_lens(lens):
         yield from _too_few_latents(place, own, _latents(own, model, sampling))
@@ -65,9 +67,14 @@ def hookpoints_of(lens: LensConfig | None, mitigations: Sequence[ArmConfig]) -> 
         for number, path in enumerate(mitigation.edited_modules)
     }
     edited |= {
-        ("mitigations", index, "if_needed", "blocks", number): f"text:{block}"
+        ("mitigations", index, "if_needed", "blocks", number): path
         for index, arm in enumerate(mitigations)
-        for number, block in enumerate(() if arm.if_needed is None else arm.if_needed.blocks)
+        for number, path in enumerate(() if arm.if_needed is None else arm.if_needed.edited_modules)
+    }
+    edited |= {
+        (*place, mitigation.edited_key): path
+        for place, mitigation in located(mitigations)
+        for path in mitigation.own_modules
     }
     if lens is None:
         return edited

@@ -12,6 +12,7 @@ from audit.config.kinds.known_models import usual_sampling
 from audit.config.mitigations.arms import ArmConfig, located, sections_of
 from audit.config.mitigations.registry import MitigationConfig
 from audit.config.mitigations.section import EditSection
+from audit.config.mitigations.weights import FinetuningConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.families.interface import Family
@@ -76,8 +77,8 @@ def check_reverse_steps(
 def check_methods(model: ModelConfig, sampling: SamplingConfig, mitigations: Sequence[ArmConfig]) -> Iterator[Problem]:
     """Find methods that need something of the model that it does not have.
 
-    These are guidance in one batch, cross-attention, prompts, or a U-Net to train through that is not trained for flow
-    matching.
+    These are guidance in one batch, cross-attention, prompts, a U-Net to train through that is not trained for flow
+    matching, or blocks that are not compiled.
 
     Yields:
         Problems, each with its place in the config.
@@ -111,6 +112,17 @@ def check_methods(model: ModelConfig, sampling: SamplingConfig, mitigations: Seq
         obstacle = None if family is None else _untrainable(one, family)
         if obstacle is not None:
             yield Problem(place, obstacle, reads=(("model", "source"),))
+        if model.compile and one.hooks_inside_blocks and (family is None or family.denoiser == "unet"):
+            yield Problem(place, _compiled(one), reads=(("model", "compile"),))
+
+
+def _compiled(section: MitigationConfig) -> str:
+    """Return the message about a method whose hooks a compiled block would not call."""
+    other = " networks: [text_encoder]," if isinstance(section, FinetuningConfig) else ""
+    return (
+        f"expected model.compile: false for {section.method}, which reads modules inside the blocks that are compiled, "
+        f"found true; set model.compile: false,{other} or use another method"
+    )
 
 
 def _untrainable(section: MitigationConfig, family: Family) -> str | None:
@@ -197,7 +209,7 @@ def _is_known(sampling: SamplingConfig, hookpoints: Hookpoints) -> bool:
     """Return whether a bundled model is known to load and to be sampled so; a dry run would take seconds."""
     usual = {"steps", "guidance", "batch"}
     unset = all(value is None for key, value in sampling if key not in usual)
-    return unset and _TRAINED % sampling.steps == 0 and set(hookpoints.values()) <= {"mid_block"}
+    return unset and _TRAINED % sampling.steps == 0 and set(hookpoints.values()) <= {"mid_block", "up_blocks"}
 
 
 def _problems_of(

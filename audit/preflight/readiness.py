@@ -14,7 +14,7 @@ from audit.config.mitigations.arms import sections_of
 from audit.config.problems import Problem
 from audit.config.sections import with_clip
 from audit.config.settings import AuditConfig
-from audit.config.slices import DissectionRequest, FilesRequest, MeasurementRequest
+from audit.config.slices import CommandsRequest, DissectionRequest, FilesRequest, MeasurementRequest
 from audit.dissect.settings import dissected_groups, images_of_dissection, needs_lens
 from audit.planning.plan import prompts_of_model
 from audit.preflight import prompts
@@ -23,11 +23,12 @@ from audit.preflight.lens import check_lens, hookpoints_of, unreadable
 from audit.preflight.lens_memory import lens_forecast
 from audit.preflight.model import Hookpoints, check_methods, check_model, check_reverse_steps
 from audit.preflight.networks import check_quality
+from audit.preflight.optional.command_work import CommandWork, command_works
 from audit.preflight.output import check_output
 from audit.preflight.tracking import check_tracking
 from audit.preflight.weights.manifest import check_bundles
 from audit.preflight.weights.missing import missing_files
-from audit.preflight.weights.needs import needed
+from audit.preflight.weights.needs import Need, needed, needed_by_commands
 from audit.preflight.work import Work, work_of
 
 Check = Callable[[AuditConfig], Iterator[Problem]]
@@ -59,13 +60,18 @@ def check_files(config: AuditConfig) -> Iterator[Problem]:
 
 def check_present_files(config: AuditConfig) -> Iterator[Problem]:
     """Find what is wrong with a config and the files that are here, before those that are missing are downloaded."""
-    absent = {missing.need.location for missing in missing_files(needed(FilesRequest.of(config)))}
+    absent = {missing.need.location for missing in missing_files(needs_of(config))}
     return (problem for problem in check_files(config) if problem.location not in absent)
+
+
+def needs_of(config: AuditConfig) -> tuple[Need, ...]:
+    """List every file and model that a config names, for an audit and for the commands that it has sections for."""
+    return (*needed(FilesRequest.of(config)), *needed_by_commands(CommandsRequest.of(config)))
 
 
 def check_bundle(config: AuditConfig) -> Iterator[Problem]:
     """Find files of an offline bundle that are not as they were when it was made."""
-    return check_bundles(needed(FilesRequest.of(config)))
+    return check_bundles(needs_of(config))
 
 
 def _checked(section: str, check: Check, config: AuditConfig) -> Iterator[Problem]:
@@ -122,6 +128,11 @@ def planned_work(config: AuditConfig) -> Work:
     work = work_of(request, images_of_dissection(dissection))
     found = None if config.lens.path is not None else lens_forecast(dissection)
     return work if found is None else replace(work, lens_disk=found.disk, lens_memory=found.memory)
+
+
+def planned_commands(config: AuditConfig) -> tuple[CommandWork, ...]:
+    """Count what other commands sample for the sections that the config has for them."""
+    return command_works(CommandsRequest.of(config))
 
 
 def _check_judges(config: AuditConfig) -> Iterator[Problem]:

@@ -175,7 +175,7 @@ def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = F
     """Estimate cost and statistical power before you run."""
     with expected_errors():
         from audit.config.models.read import ModelAudits, read_audits
-        from audit.preflight.readiness import check_gates, check_prompts, check_targets, planned_work
+        from audit.preflight.readiness import check_gates, check_prompts, check_targets, planned_commands, planned_work
 
         # The machine that plans may lack the weights and the tracking server of the machine that runs.
         audit = read_audits(config, sets or (), [check_prompts, check_targets, check_gates])
@@ -194,15 +194,16 @@ def plan(config: ConfigArgument, sets: SetOption = None, as_json: JsonOption = F
     from ray_jobs.cli.power_table import PlannedTests, power_as_data, power_of, show_power
     from ray_jobs.cli.sampling_table import sampling_as_data, sampling_of, show_sampling
 
-    work, sampling = planned_work(audit), sampling_of(Stages.of(audit.prompts, audit.attributes))
+    work, commands = planned_work(audit), planned_commands(audit)
+    sampling = sampling_of(Stages.of(audit.prompts, audit.attributes))
     attributes = tuple(Attribute(name, groups) for name, groups in audit.attributes.items())
     tests = PlannedTests(attributes, audit.targets, audit.gates, work.images_per_prompt)
     power = power_of(tests, work.prompts)
     if as_json:
         planned = {"two_stage": sampling_as_data(sampling), "power": power_as_data(power)}
-        print_json(terminal.work_as_data(work) | planned)
+        print_json(terminal.work_as_data(work, commands) | planned)
     else:
-        terminal.show_work(work)
+        terminal.show_work(work, commands)
         if sampling is not None:
             show_sampling(sampling, terminal.open_console())
         show_power(power, terminal.open_console())

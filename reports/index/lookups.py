@@ -10,7 +10,7 @@ from audit.records.estimates import Estimate
 from audit.records.groups import PromptMean, WorstPrompt
 from audit.records.work import Status
 from reports.index.distances import distance_names
-from reports.index.settings import edited_by
+from reports.index.settings import edited_by, hidden_words
 from reports.index.story import Story
 
 
@@ -125,13 +125,17 @@ def quality_figures(story: Story) -> dict[str, str]:
 
     Comparisons that need a network or a reference are left out if no arm has them.
     """
-    names = distance_names(story)
+    names, hidden = distance_names(story), hidden_words(story.result.config)
     titles = {
         "clip_i": "CLIP-I",
         "clip_t": "CLIP-T",
         "dino_i": "DINO-I",
         "lpips": "LPIPS",
         "psnr": "PSNR of changed images, dB",
+        "dino_outside": f"DINO-I outside {hidden}",
+        "lpips_outside": f"LPIPS outside {hidden}",
+        "psnr_outside": f"PSNR outside {hidden}, dB",
+        "compared_outside": f"Pixels outside {hidden}, compared",
         "fid": f"{names.frechet} to baseline",
         "kid": f"{names.kernel} to baseline",
         "fid_to_reference": f"{names.frechet} to reference",

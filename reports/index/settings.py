@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from audit.config.fields import ZERO_SHOT
+from audit.config.optional.segmenters import OutsideConfig
 from audit.records.result import AuditResult
 
 
@@ -28,6 +29,16 @@ def zero_shot_judges(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names of the second judges that are zero-shot CLIP."""
     opinions = config.get("second_opinions") or ()
     return tuple(opinion["name"] for opinion in opinions if opinion.get("source") == ZERO_SHOT)
+
+
+def hidden_words(config: Mapping[str, Any]) -> str:
+    """Return the parts outside of which ``quality.outside`` compares images, in words: ``the face`` if it is the usual.
+
+    The usual parts are face and hair. Other parts are named as the config names them: a bus has no face.
+    """
+    hidden = ((config.get("quality") or {}).get("outside") or {}).get("hidden")
+    usual = OutsideConfig.model_fields["hidden"].default
+    return "the face" if hidden is None or tuple(hidden) == usual else " and ".join(hidden)
 
 
 def setting(config: Mapping[str, Any], *keys: str) -> str:

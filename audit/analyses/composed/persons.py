@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from audit.analyses.analysis import Part, PictureInstruments, batches, present
 from audit.analyses.pictures import LENGTHS, VECTORS, WEBP, PicturesTask, embedders, pictures_of, webp
-from audit.config.sections import JudgeConfig, ModelConfig, QualityConfig
+from audit.config.judges import FacesConfig
+from audit.config.sections import ModelConfig, QualityConfig
 from audit.records.work import ImageKey, PairPrompt, Prompt
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class PersonsRequest:
         batch: Images in a batch.
         seed: Seed of the noise.
         model: The model.
-        judge: Its judge, whose settings of faces are used to find persons.
+        faces: How faces are found, and persons by them; not used in drawings.
         quality: Names the CLIP model.
         signature: Name of the CLIP model and of the finder, and of their weights.
     """
@@ -57,7 +58,7 @@ class PersonsRequest:
     batch: int
     seed: int
     model: ModelConfig
-    judge: JudgeConfig
+    faces: FacesConfig
     quality: QualityConfig
     signature: str
 
@@ -111,7 +112,7 @@ class PersonsAnalysis:
             generator.reader.check([prompt.text])
         numbers = range(task.first, task.first + task.count)
         images = generator.generate(prompt, [ImageKey(prompt.id, number).seed(request.seed) for number in numbers])
-        found = _finder(request.judge.model_dump_json(), request.model.model_dump_json()).find(images)
+        found = _finder(request.faces.model_dump_json(), request.model.model_dump_json()).find(images)
         clip = _clip(request)
         vectors, codes = looked_at(Crops.of(found, prompt), instruments.judge, clip, request.attributes)
         pictures = [webp(image) for image in images]
@@ -199,8 +200,8 @@ def _each_size(look: Callable[[Tensor], Any], crops: Sequence[Tensor]) -> list[A
 
 
 @lru_cache(maxsize=1)
-def _finder(judge: str, model: str) -> PersonFinder:
+def _finder(faces: str, model: str) -> PersonFinder:
     """Load the finder, once for all tasks of a worker."""
     from audit.perception.persons.finder import load_finder
 
-    return load_finder(JudgeConfig.model_validate_json(judge), ModelConfig.model_validate_json(model))
+    return load_finder(FacesConfig.model_validate_json(faces), ModelConfig.model_validate_json(model))

@@ -40,7 +40,6 @@ PRIOR, PROMPT = "prior", "prompt"
 SHOWN = 4
 """E: images that the page shows."""
 
-_SEED = 0
 _BATCH = 1024
 
 Arrays = dict[str, NDArray[Any]]
@@ -61,6 +60,7 @@ class DictionariesRequest:
         k: Latents that are active at one place.
         sae_steps: Training steps.
         named_above: Least intersection over union of a name.
+        seed: Seed of the audit, from which the training starts.
     """
 
     recording: StoredRecording
@@ -73,11 +73,12 @@ class DictionariesRequest:
     k: int
     sae_steps: int
     named_above: float
+    seed: int = 0
 
     def as_data(self) -> dict[str, Any]:
         """Return what determines all parts, as plain data."""
         names = ("recording_name", "expansion", "k", "sae_steps", "named_above")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | ({"seed": self.seed} if self.seed else {})
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ def trained(request: DictionariesRequest, task: DictionaryTask, maps: Tensor) ->
         expansion=request.expansion,
         hookpoint=f"update:{request.blocks[task.block]}",
     )
-    generator = torch.Generator().manual_seed(_SEED)
+    generator = torch.Generator().manual_seed(request.seed)
     sae, _ = train_sae(_stream(maps), settings, generator, device=device_here())
     return sae.cpu()
 

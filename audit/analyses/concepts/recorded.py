@@ -52,6 +52,7 @@ class RecordingRequest:
         prompts: The prompts.
         images: Images of each prompt.
         batch: Most images in a batch.
+        seed: Seed of the audit.
     """
 
     model: ModelConfig
@@ -63,6 +64,7 @@ class RecordingRequest:
     prompts: tuple[Prompt, ...]
     images: int
     batch: int
+    seed: int = 0
 
     def as_data(self) -> dict[str, Any]:
         """Return what determines all parts, as plain data; each task names its prompt itself."""
@@ -75,6 +77,7 @@ class RecordingRequest:
             "images": self.images,
             "batch": self.batch,
             "prompts": [[prompt.id, prompt.text] for prompt in self.prompts],  # dictionaries are trained in this order
+            **({"seed": self.seed} if self.seed else {}),  # seed 0 keeps the names of older recordings
         }
 
 
@@ -97,10 +100,15 @@ class RecordingTask:
         """Name of the task."""
         return f"{self.prompt.id}.{self.first}"
 
-    @property
-    def seeds(self) -> list[int]:
-        """Seeds of the images."""
-        return [derive_seed("concepts", self.prompt.id, index) for index in range(self.first, self.first + self.count)]
+    def seeds(self, audit_seed: int) -> list[int]:
+        """Return the seeds of the images."""
+        indices = range(self.first, self.first + self.count)
+        return [seed_of(audit_seed, "concepts", self.prompt.id, index) for index in indices]
+
+
+def seed_of(audit_seed: int, *parts: int | str) -> int:
+    """Return the seed of something that is drawn. The audit's seed 0 gives what older studies drew."""
+    return derive_seed(*([audit_seed] if audit_seed else []), *parts)
 
 
 class ConceptRecording:
@@ -126,7 +134,7 @@ class ConceptRecording:
             unconditional=recorder.observers(UNCONDITIONAL) if both else {},
             predicted=recorder.predicted,
         )
-        images = generator.watch([task.prompt.text] * task.count, task.seeds, inside)
+        images = generator.watch([task.prompt.text] * task.count, task.seeds(request.seed), inside)
         forecasts = [segmenter.labels(generator.decode(latents)) for latents in recorder.latents]
         maps = recorder.maps()
         sides = mask_sides([(of.shape[-2], of.shape[-1]) for of in maps.values()], (images.shape[-2], images.shape[-1]))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from audit.analyses.concepts.naming import FEWEST_IMAGES
-from audit.analyses.concepts.recorded import CONDITIONAL, loaded_segmenter
+from audit.analyses.concepts.recorded import CONDITIONAL, loaded_segmenter, seed_of
 from audit.analyses.concepts.stored_recording import STAGES, arrays_of, stage_window
 from audit.analyses.stages.edits import ConceptVector, global_edit, quadrant_mask, spatial_edit
 from audit.analyses.stages.request import Arm, TrialsRequest, neutral_prompt
@@ -20,7 +20,6 @@ from audit.models.device import device_here
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import DiffusionGenerator, WatchedInside
 from audit.models.intervention import Edit
-from audit.records.work import derive_seed
 from audit.storage.place import place_of
 
 NOISES = 8
@@ -73,7 +72,7 @@ class StageConcepts:
 def stage_concepts(generator: DiffusionGenerator, request: TrialsRequest) -> StageConcepts:
     """Return the concepts of a request, made once on each worker."""
     texts = (request.template, request.neutral, tuple(request.asked.items()))
-    key = (request.dictionaries, request.dictionaries_name, request.block, request.features, texts)
+    key = (request.dictionaries, request.dictionaries_name, request.block, request.features, request.seed, texts)
     if _made.get("key") != key:
         _made.clear()
         _made.update(key=key, concepts=_concepts(generator, request))
@@ -93,7 +92,7 @@ def _concepts(generator: DiffusionGenerator, request: TrialsRequest) -> StageCon
         for stage, of in dictionaries.items()
     }
     texts = _texts_of_concepts(request)
-    codes, size = _codes_of_texts(generator, chain.from_iterable(texts.values()), dictionaries, request.block[1])
+    codes, size = _codes_of_texts(generator, request, chain.from_iterable(texts.values()), dictionaries)
     for concept, (named, *others) in texts.items():
         for stage, of in dictionaries.items():
             rest = torch.stack([codes[text, stage] for text in others]).mean(0)
@@ -146,10 +145,10 @@ def load_dictionary(directory: str, block: int, stage: str) -> Dictionary:
 
 
 def _codes_of_texts(
-    generator: DiffusionGenerator, texts: Iterable[str], dictionaries: Mapping[str, Dictionary], block: str
+    generator: DiffusionGenerator, request: TrialsRequest, texts: Iterable[str], dictionaries: Mapping[str, Dictionary]
 ) -> tuple[dict[tuple[str, str], Tensor], tuple[int, int]]:
-    """Return the mean codes (N,) of a block's update, by text and window, and (H, W)."""
-    seeds = [derive_seed("stage concepts", index) for index in range(NOISES)]
+    """Return the mean codes (N,) of the edited block's update, by text and window, and (H, W)."""
+    seeds = [seed_of(request.seed, "stage concepts", index) for index in range(NOISES)]
     windows = {stage: stage_window(stage, generator.steps) for stage in STAGES}
     found: dict[tuple[str, str], Tensor] = {}
     size = [0, 0]
@@ -163,5 +162,5 @@ def _codes_of_texts(
                     codes = dictionaries[stage].sae.latents_of_map(update.float()).mean((0, 1)) / len(window)
                     found[text, stage] = found.get((text, stage), torch.zeros_like(codes)) + codes
 
-        generator.watch([text] * NOISES, seeds, WatchedInside({f"update:{block}": look}))
+        generator.watch([text] * NOISES, seeds, WatchedInside({f"update:{request.block[1]}": look}))
     return found, (size[0], size[1])

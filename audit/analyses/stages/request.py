@@ -111,6 +111,7 @@ class TrialsRequest:
         images: Images of each prompt.
         batch: Images of a task.
         features: Latents of a concept.
+        seed: Seed of the audit.
     """
 
     role: str
@@ -129,6 +130,7 @@ class TrialsRequest:
     images: int
     batch: int
     features: int
+    seed: int = 0
 
     @property
     def groups(self) -> dict[str, AskedGroup]:
@@ -147,4 +149,5 @@ class TrialsRequest:
             "groups": {concept: asdict(of) for concept, of in self.groups.items()},
             **({"styles": list(self.styles)} if self.styles else {}),
             "prompts": [[prompt.id, prompt.text] for prompt in self.prompts],  # their order decides the quadrants
+            **({"seed": self.seed} if self.seed else {}),
         }

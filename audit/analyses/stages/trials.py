@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audit.analyses.analysis import Instruments, Part, present
-from audit.analyses.concepts.recorded import loaded_segmenter
+from audit.analyses.concepts.recorded import loaded_segmenter, seed_of
 from audit.analyses.concepts.stored_recording import stage_window
 from audit.analyses.stages.request import BY_TEXT, Arm, AskedStyle, TrialsRequest
 from audit.config.sections import ModelConfig, QualityConfig
-from audit.records.work import Prompt, derive_seed
+from audit.records.work import Prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,7 +74,7 @@ class StageTrials:
         interventions = [_intervention(concepts, arm, task, request, generator.steps) for arm in request.arms]
         shared = SharedSteps.of(interventions, generator.steps)
         texts = [prompt.text for prompt, _ in task.keys]
-        seeds = [derive_seed("stages", request.role, prompt.id, index) for prompt, index in task.keys]
+        seeds = [seed_of(request.seed, "stages", request.role, prompt.id, index) for prompt, index in task.keys]
         meter = _Meter(instruments, request, task, generator.sample(texts, seeds, shared=shared))
         found: Arrays = {}
         for arm, intervention in zip(request.arms, interventions, strict=True):

@@ -96,6 +96,11 @@ class GatedCrossAttentionConfig(EditSection):
     """Images per prompt and group, and of the prompt itself, in each of two rounds."""
 
     @property
+    def hooks_inside_blocks(self) -> bool:
+        """Yes, the modules of cross-attention."""
+        return True
+
+    @property
     def fitted_by(self) -> Mapping[str, Any]:
         """Settings that determine directions and thresholds."""
         return self.model_dump(mode="json", include={"method", "attribute", "images_per_group"})

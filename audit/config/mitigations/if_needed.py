@@ -28,6 +28,11 @@ class IfNeededConfig(Section):
     """Word for a group in the caption, by attribute: ``age: {20-29: twenty-something}``. A group without a word is
     named by its own name."""
 
+    @property
+    def edited_modules(self) -> tuple[str, ...]:
+        """The text that the blocks read, as a place."""
+        return tuple(f"text:{block}" for block in self.blocks)
+
     def kept(self, attributes: Sequence[str], steered: Sequence[str]) -> tuple[str, ...]:
         """Return the attributes whose groups captions name.
 

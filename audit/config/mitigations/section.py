@@ -131,6 +131,16 @@ class MitigationSection(ArmSection):
         return ()
 
     @property
+    def own_modules(self) -> tuple[str, ...]:
+        """Modules in which the method finds the places that it edits, where the config names none."""
+        return ()
+
+    @property
+    def hooks_inside_blocks(self) -> bool:
+        """Whether the method reads or edits modules inside the repeated blocks that ``model.compile`` compiles."""
+        return False
+
+    @property
     def fitted_by(self) -> Mapping[str, Any] | None:
         """Settings that determine the fit, apart from model, prompts and sampling; None if nothing is fitted."""
         return None

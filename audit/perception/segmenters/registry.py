@@ -7,7 +7,6 @@ from pathlib import Path
 from audit.calibration.bundle import NETWORK_CONFIG, NETWORK_FILES, bundle_of
 from audit.config.optional.segmenters import SegmenterConfig
 from audit.config.sections import ModelConfig
-from audit.models.device import device_here
 from audit.models.files.untrusted_model import UnfitModelError, UntrustedModelError
 from audit.perception.segmenters.interface import Segmenter
 from audit.storage.outside.json_object import read_json_object
@@ -25,6 +24,8 @@ def load_segmenter(segmenter: SegmenterConfig, model: ModelConfig) -> Segmenter:
     obstacle = segmenter_problem(segmenter, model)
     if obstacle is not None:
         raise UnfitModelError(obstacle)
+    from audit.models.device import device_here  # imports torch
+
     if segmenter.source == BUNDLED_SEGMENTER:
         from audit.perception.segmenters.drawings import DrawingSegmenter
 

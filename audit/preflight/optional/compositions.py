@@ -106,9 +106,18 @@ def _judge(request: ComposedRequest) -> Iterator[Problem]:
         )
         yield Problem(("judge", "source"), message, reads=reads)
     elif bundle_of(request.model) is None and request.model.source not in CLOSED:
-        obstacle = next((message for _, message in finder_problems(faces_of(request.judge))), None)
-        if obstacle is not None and request.judge.face_settings is None:
-            yield Problem(_PAIRS, f"persons are found by their faces: {obstacle}", reads=reads)
+        yield from _faces(request, reads)
+
+
+def _faces(request: ComposedRequest, reads: tuple[Location, ...]) -> Iterator[Problem]:
+    """Find the first obstacle to finding faces that is not one of the judge's own."""
+    landmarks, of_judge = request.section.landmarks, request.judge.face_settings is not None
+    for key, obstacle in finder_problems(faces_of(request.judge, landmarks)):
+        named = key == "landmarks" and landmarks is not None
+        if named or not of_judge:
+            at: Location = ("compositions", "landmarks") if named else _PAIRS
+            yield Problem(at, f"persons are found by their faces: {obstacle}", reads=reads)
+            return
 
 
 def _long_texts(request: ComposedRequest) -> Iterator[Problem]:

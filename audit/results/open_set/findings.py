@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from audit.measure.open_set.rate_difference import RateDifference, rate_differen
 from audit.measure.open_set.two_states import Levels
 from audit.records.inside.open_set import Finding
 from audit.results.open_set.attributes import Unnamed, agreement
-from audit.results.open_set.sample import Sample
+from audit.results.open_set.sample import Ints, Sample
 
 Bools = NDArray[np.bool_]
 
@@ -94,10 +93,12 @@ def _typical(sample: Sample, attributes: Sequence[Unnamed], limits: Limits) -> l
     They begin as all prompts whose rate is known. The one that differs most is taken out, as long as one is found and
     half of them stay.
     """
+    half = _Half.of(sample, held_out=False)
     found = [one.known.copy() for one in attributes]
+    tests = [_tests(half, one, typical, limits) for one, typical in zip(attributes, found, strict=True)]
     while True:
         strongest: dict[int, Candidate] = {}
-        for one in sorted(_tested(sample, attributes, found, limits)[1], key=lambda one: abs(one.difference.value)):
+        for one in sorted(_candidates(tests, limits), key=lambda one: abs(one.difference.value)):
             if (
                 found[one.attribute][one.prompt]
                 and 2 * found[one.attribute].sum() > attributes[one.attribute].known.sum()
@@ -105,24 +106,35 @@ def _typical(sample: Sample, attributes: Sequence[Unnamed], limits: Limits) -> l
                 strongest[one.attribute] = one
         if not strongest:
             return found
-        for one in strongest.values():
-            found[one.attribute][one.prompt] = False
+        for number, one in strongest.items():
+            found[number][one.prompt] = False
+            # Tests of the other attributes would give the same again.
+            tests[number] = _tests(half, attributes[number], found[number], limits)
 
 
 def _tested(
     sample: Sample, attributes: Sequence[Unnamed], reference: Sequence[Bools], limits: Limits
 ) -> tuple[int, list[Candidate]]:
     """Compare every prompt with those of the reference; return the number of tests, and the candidates."""
-    asked = [(number, int(p)) for number, one in enumerate(attributes) for p in np.flatnonzero(one.known)]
-    tested = [
-        _difference(sample, attributes[number], p, reference[number], limits.margin, held_out=False)
-        for number, p in asked
-    ]
-    kept = [(at, one) for at, one in zip(asked, tested, strict=True) if one is not None]
-    adjusted = benjamini_hochberg([one.p for _, one in kept]) if kept else ()
-    return len(kept), [
+    half = _Half.of(sample, held_out=False)
+    tests = [_tests(half, one, typical, limits) for one, typical in zip(attributes, reference, strict=True)]
+    return sum(map(len, tests)), _candidates(tests, limits)
+
+
+def _tests(half: _Half, attribute: Unnamed, reference: Bools, limits: Limits) -> dict[int, RateDifference]:
+    """Compare every prompt whose rate is known with those of the reference; a prompt without others is left out."""
+    asked = (int(prompt) for prompt in np.flatnonzero(attribute.known))
+    tested = ((prompt, _difference(half, attribute, prompt, reference, limits.margin)) for prompt in asked)
+    return {prompt: one for prompt, one in tested if one is not None}
+
+
+def _candidates(tests: Sequence[Mapping[int, RateDifference]], limits: Limits) -> list[Candidate]:
+    """Return the differences of all attributes that are found at the rate of false discoveries."""
+    kept = [(number, prompt, one) for number, of in enumerate(tests) for prompt, one in of.items()]
+    adjusted = benjamini_hochberg([one.p for _, _, one in kept]) if kept else ()
+    return [
         Candidate(number, prompt, one, float(p))
-        for ((number, prompt), one), p in zip(kept, adjusted, strict=True)
+        for (number, prompt, one), p in zip(kept, adjusted, strict=True)
         if p <= limits.rate
     ]
 
@@ -144,10 +156,9 @@ def _confirmed(
     candidates: Sequence[Candidate],
     limits: Limits,
 ) -> tuple[Finding, ...]:
+    half = _Half.of(sample, held_out=True)
     again = [
-        _difference(
-            sample, attributes[one.attribute], one.prompt, reference[one.attribute], limits.margin, held_out=True
-        )
+        _difference(half, attributes[one.attribute], one.prompt, reference[one.attribute], limits.margin)
         for one in candidates
     ]
     p = holm([
@@ -171,16 +182,38 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(p) for p in adjusted)
 
 
-def _difference(
-    sample: Sample, attribute: Unnamed, prompt: int, reference: Bools, margin: float, *, held_out: bool
-) -> RateDifference | None:
+@dataclass(frozen=True)
+class _Half:
+    """The discovery images or the held-out ones.
+
+    Attributes:
+        held_out: Which.
+        prompts: (n,) index of each image's prompt.
+        strata: (n,) combination of its named groups.
+    """
+
+    held_out: bool
+    prompts: Ints
+    strata: Ints
+
+    @classmethod
+    def of(cls, sample: Sample, *, held_out: bool) -> _Half:
+        rows = sample.half(held_out=held_out)
+        return cls(held_out, sample.prompts[rows], sample.strata[rows])
+
+    def masks(self, reference: Bools, prompt: int) -> tuple[Bools, Bools]:
+        """Return which images are of the prompt, and which are of the prompts that it is compared with."""
+        own: Bools = self.prompts == prompt
+        return own, reference[self.prompts] & ~own
+
+
+def _difference(half: _Half, attribute: Unnamed, prompt: int, reference: Bools, margin: float) -> RateDifference | None:
     """Compare a prompt with those of a reference (P,) whose rate is identified; None if there is nothing to compare."""
-    levels, known = _side(attribute, held_out=held_out)
-    rows = sample.half(held_out=held_out)
-    own, others = _masks(sample, rows, known & reference, prompt)
+    levels, known = _side(attribute, held_out=half.held_out)
+    own, others = half.masks(known & reference, prompt)
     if not known[prompt] or not others.any():
         return None
-    strata, upper = sample.strata[rows], levels.upper
+    strata, upper = half.strata, levels.upper
     if not np.intersect1d(strata[own], strata[others]).size:
         return None
     return rate_difference(upper[own], strata[own], upper[others], strata[others], margin)
@@ -190,16 +223,11 @@ def _side(attribute: Unnamed, *, held_out: bool) -> tuple[Levels, Bools]:
     return (attribute.held_out, attribute.confirmable) if held_out else (attribute.discovery, attribute.known)
 
 
-def _masks(sample: Sample, rows: NDArray[np.integer[Any]], reference: Bools, prompt: int) -> tuple[Bools, Bools]:
-    """Return which images are of the prompt, and which are of the prompts that it is compared with."""
-    own: Bools = sample.prompts[rows] == prompt
-    return own, reference[sample.prompts[rows]] & ~own
-
-
 def _finding(
     sample: Sample, attribute: Unnamed, reference: Bools, first: Candidate, again: RateDifference, adjusted: float
 ) -> Finding:
-    own, others = _masks(sample, sample.half(held_out=True), attribute.confirmable & reference, first.prompt)
+    half = _Half.of(sample, held_out=True)
+    own, others = half.masks(attribute.confirmable & reference, first.prompt)
     return Finding(
         attribute=first.attribute + 1,
         prompt=sample.names[first.prompt],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Sample:
         parts = [indicators(self.codes[name], count) for name, count in self.groups.items()]
         return np.concatenate([np.zeros((len(self.prompts), 0)), *parts], axis=1)
 
-    @property
+    @cached_property
     def strata(self) -> Ints:
         """Combination of named groups of each image, (n,)."""
         if not self.groups:

@@ -55,7 +55,7 @@ def concepts(
         from ray_jobs.run.track import track_study
 
         audit = read_config(config, overrides_of(sets, output, workers), [check_ready])
-        request = _request(audit.name, audit.concepts, DissectionRequest.of(audit), audit.quality)
+        request = _request(audit.name, audit.concepts, DissectionRequest.of(audit), audit.quality, audit.seed)
         show_log()
         with connect(address, audit.workers) as cluster:
             found = measured(request, audit.output, WorkerPool(audit.workers, cluster))
@@ -68,7 +68,7 @@ def concepts(
 
 
 def _request(
-    name: str, section: ConceptsConfig, dissection: DissectionRequest, quality: QualityConfig
+    name: str, section: ConceptsConfig, dissection: DissectionRequest, quality: QualityConfig, seed: int
 ) -> ConceptsRequest:
     """Return what is asked of a model; ends the program if the model or the settings do not allow it."""
     from audit.models.families.registry import steps_here
@@ -102,6 +102,7 @@ def _request(
         prompts=prompts_of_model(model, dissection.prompts),
         blocks=blocks_of(section, _shapes(model)),
         parts=segmenter_parts(section.segmenter, model),
+        seed=seed,
     )
     cut = cut_text(request)
     if cut is not None:

@@ -31,14 +31,12 @@ def fetch(
     """
     with expected_errors():
         from audit.config.file import read_config
-        from audit.config.slices import FilesRequest
-        from audit.preflight.readiness import check_files, check_present_files
-        from audit.preflight.weights.needs import needed
+        from audit.preflight.readiness import check_files, check_present_files, needs_of
         from ray_jobs.fetch.bundle import bytes_in, make_bundle
 
         audit = read_config(config, sets or (), [check_present_files])
         sources = make_bundle(
-            tuple(needed(FilesRequest.of(audit))),
+            needs_of(audit),
             audit.model_dump(mode="json", exclude_unset=True),
             config.name,
             to,

@@ -18,7 +18,7 @@ from audit.config.sections import ModelConfig, QualityConfig
 from audit.config.slices import DissectionRequest
 from audit.models.source import model_fingerprint
 from audit.perception.judges.registry import judge_name
-from audit.perception.persons.finder import finder_name
+from audit.perception.persons.finder import faces_of, finder_name
 from audit.planning.compositions import alone_prompts, matching_texts, pair_prompts
 from audit.records.inside.compositions import Compositions
 from audit.records.work import PairPrompt, Prompt
@@ -88,7 +88,7 @@ class ComposeRequest:
             batch=self.dissection.sampling.batch,
             seed=self.seed,
             model=self.dissection.model,
-            judge=self.dissection.judge,
+            faces=faces_of(self.dissection.judge, self.section.landmarks),
             quality=self._only_clip,
             signature=f"{named['persons']} {named['clip']}",
         )
@@ -113,7 +113,8 @@ class ComposeRequest:
 
     def as_data(self) -> dict[str, Any]:
         """Return everything that determines the result, besides the model, as plain data."""
-        sections = {"section": self.section, "sampling": self.dissection.sampling, "judge": self.dissection.judge}
+        section = self.section.model_copy(update={"landmarks": None})  # a path; only the published file is accepted
+        sections = {"section": section, "sampling": self.dissection.sampling, "judge": self.dissection.judge}
         return {
             **{name: section.model_dump(mode="json") for name, section in sections.items()},
             "attributes": {name: list(groups) for name, groups in self.attributes.items()},

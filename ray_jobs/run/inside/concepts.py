@@ -68,6 +68,7 @@ class ConceptsRequest:
         prompts: The prompts of the audit.
         blocks: Blocks whose updates are read.
         parts: Parts of the segmenter.
+        seed: Seed of the audit.
     """
 
     name: str
@@ -77,6 +78,7 @@ class ConceptsRequest:
     prompts: tuple[Prompt, ...]
     blocks: tuple[str, ...]
     parts: tuple[str, ...]
+    seed: int
 
     @property
     def edited(self) -> tuple[Prompt, ...]:
@@ -102,6 +104,7 @@ class ConceptsRequest:
             prompts=self.prompts[: section.prompts],
             images=section.images,
             batch=self.dissection.sampling.batch,
+            seed=self.seed,
         )
 
     def dictionaries(self, directory: str, name: str) -> DictionariesRequest:
@@ -126,6 +129,7 @@ class ConceptsRequest:
             k=section.k,
             sae_steps=section.sae_steps,
             named_above=section.named_above,
+            seed=self.seed,
         )
 
     def as_data(self) -> dict[str, Any]:
@@ -322,6 +326,7 @@ def _trials(request: ConceptsRequest, section: StagesConfig, directory: str, nam
         images=section.calibration_images,
         batch=request.dissection.sampling.batch,
         features=section.features,
+        seed=request.seed,
     )
 
 

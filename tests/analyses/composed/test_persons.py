@@ -10,7 +10,7 @@ from audit.analyses.composed.persons import PersonsAnalysis, PersonsRequest
 from audit.calibration.bundle import bundle_of
 from audit.calibration.pairs import draw_pairs
 from audit.calibration.world import World
-from audit.config.judges import ZeroShotConfig
+from audit.config.judges import FacesConfig, ZeroShotConfig
 from audit.config.sections import JudgeConfig, ModelConfig, QualityConfig
 from audit.models.generator import RenderedGenerator
 from audit.perception.judges.registry import load_judge
@@ -31,7 +31,7 @@ def request(**changes):
         "batch": 12,
         "seed": 0,
         "model": ModelConfig(source="rendered"),
-        "judge": JudgeConfig(),
+        "faces": FacesConfig(),
         "quality": QualityConfig(features="none"),
         "signature": "",
     }
@@ -40,7 +40,7 @@ def request(**changes):
 
 def test_codes_are_those_of_the_drawn_persons_from_left_to_right():
     asked = request()
-    judge = load_judge(asked.judge, asked.model, GROUPS)
+    judge = load_judge(JudgeConfig(), asked.model, GROUPS)
     instruments = PictureInstruments(RenderedGenerator(WORLD, "table"), judge)
     tasks = ANALYSIS.tasks(asked)
     assert len({task.id for task in tasks}) == len(tasks) == 4
@@ -65,7 +65,7 @@ def test_two_people_of_a_photograph_are_judged_one_by_one(two_people, as_batch):
     clip = QualityConfig(clip=str(bundle_of(ModelConfig()).clip), features="none")
     model = ModelConfig(source="owner/name")
     judge = JudgeConfig(source="zero-shot", zero_shot=ZeroShotConfig(clip=clip.clip), min_confidence=0.0)
-    asked = request(model=model, judge=judge, quality=clip, images=1)
+    asked = request(model=model, quality=clip, images=1)
     generator = SimpleNamespace(reader=None, generate=lambda prompt, seeds: as_batch(two_people))
     instruments = PictureInstruments(generator, load_judge(judge, model, GROUPS))
     alone, pair = (ANALYSIS.part(instruments, asked, task) for task in ANALYSIS.tasks(asked))

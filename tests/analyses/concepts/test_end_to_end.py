@@ -26,7 +26,7 @@ from audit.models.generator import load_generator
 from audit.perception.judges.perceived import Perceived
 from audit.records.estimates import Estimate
 from audit.records.inside.concepts import Concepts, StageFigures, Stages
-from audit.records.work import Prompt, Status
+from audit.records.work import Prompt, Status, derive_seed
 from audit.results.concepts import by_stage
 from audit.results.concepts.by_stage import ALL, chosen_strengths, stage_figures
 from audit.results.concepts.over_time import OverTime
@@ -133,6 +133,31 @@ def trials_request(parts, **changes):
         "features": 4,
     }  # fmt: skip
     return TrialsRequest(**plain | changes)
+
+
+def test_another_seed_draws_other_images_under_another_name_and_seed_0_those_of_older_studies(
+    instruments, recording_request, request_of_dictionaries, parts
+):
+    analysis, other = ConceptRecording(), replace(recording_request, seed=7)
+    [task, *_] = analysis.tasks(recording_request)
+    own, changed = (analysis.part(instruments, request, task) for request in (recording_request, other))
+    assert not np.array_equal(own["pictures"], changed["pictures"])
+    assert np.array_equal(changed["pictures"], analysis.part(instruments, other, task)["pictures"])
+    assert task.seeds(0) == [derive_seed("concepts", task.prompt.id, index) for index in range(task.count)]
+    requests = (recording_request, request_of_dictionaries, trials_request(parts))
+    for request in requests:
+        assert "seed" not in request.as_data()
+        assert replace(request, seed=7).as_data() == request.as_data() | {"seed": 7}
+
+
+def test_another_seed_trains_and_tries_anew(instruments, request_of_dictionaries, parts):
+    analysis, other = ConceptDictionaries(), replace(request_of_dictionaries, seed=7)
+    task = next(task for task in analysis.tasks(other) if task.block >= 0)
+    decoders = [analysis.part(instruments, request, task)["decoder"] for request in (request_of_dictionaries, other)]
+    assert not np.array_equal(*decoders)
+    requests = [trials_request(parts, images=1, seed=seed) for seed in (0, 7)]
+    tried = [StageTrials().part(instruments, request, StageTrials().tasks(request)[0]) for request in requests]
+    assert any(not np.array_equal(tried[0][name], tried[1][name]) for name in tried[0])
 
 
 @pytest.mark.parametrize(("count", "steps", "found"), [(3, 25, (0, 12, 24)), (9, 4, (0, 1, 2, 3)), (2, 1, (0,))])

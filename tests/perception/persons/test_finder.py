@@ -26,7 +26,7 @@ def test_each_drawn_person_is_one_square_and_an_empty_square_is_none():
 
 def test_a_picture_of_one_square_shows_one_person_and_grey_shows_none():
     square = draw_pairs(WORLD, "chef", "cashier", [1]).images[..., :64]
-    finder = load_finder(JudgeConfig(), DRAWN)
+    finder = load_finder(FacesConfig(), DRAWN)
     assert [len(persons) for persons in finder.find(square)] == [1]
     assert finder.find(torch.full((2, 3, 64, 128), 128, dtype=torch.uint8)) == [[], []]
 

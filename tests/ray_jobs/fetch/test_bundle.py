@@ -18,6 +18,7 @@ from audit.config.kinds.known_weights import KNOWN_WEIGHTS, KnownWeights
 from audit.models.generator import load_generator
 from audit.perception.faces import files
 from audit.perception.judges.registry import load_judge
+from audit.preflight.readiness import check_composed
 from audit.records.work import Prompt
 from benchmarks.original_layout import save_original
 from benchmarks.tiny_blip import save_tiny_blip
@@ -301,6 +302,17 @@ def test_files_of_a_package_travel_in_the_bundle_and_have_keys_there(offered, co
     read = read_config("bundle/config.yaml")
     assert read.judge.faces.landmarks.endswith("judge-faces-landmarks/shape_predictor_5_face_landmarks.dat")
     assert call("validate", "bundle/config.yaml").exit_code == 0
+
+
+def test_the_file_by_which_compose_finds_persons_travels_in_the_bundle(offered, config, offline, tmp_path, monkeypatch):
+    path = config(compositions={"pairs": [["doctor", "nurse"]]})
+    made = call("fetch", path, "--to", "bundle")
+    assert made.exit_code == 0, made.output
+    offline(tmp_path)
+    monkeypatch.setattr(files, "_installed", lambda _name: iter(()))
+    read = read_config("bundle/config.yaml")
+    assert read.compositions.landmarks.endswith("compositions-landmarks/shape_predictor_5_face_landmarks.dat")
+    assert [problem.location for problem in check_composed(read)] == [("quality", "clip")]  # none in this config
 
 
 def test_a_file_that_is_published_compressed_is_decompressed_and_then_compared(hub, tmp_path):

@@ -126,7 +126,7 @@ def test_a_task_that_raised_is_never_retried(tmp_path):
     tasks = [Number(0, "raise"), Number(1)]
     outcomes = pool(tmp_path, tasks, error_budget=1)
     [failed] = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
-    assert (failed.reason, failed.attempts) == ("ValueError: 0 has no square", 1)
+    assert (failed.reason, failed.attempts) == ("0 has no square", 1)
     assert starts(tmp_path, tasks[0]) == 1
 
 
@@ -158,7 +158,7 @@ def test_actors_that_cannot_start_are_reported_with_the_cause_after_bounded_atte
         submit=pytest.fail,
         error_budget=ErrorBudget(0),
     )
-    with pytest.raises(PoolError, match=r"each of 1 failed 3 times.*OSError: weights.safetensors is cut short"):
+    with pytest.raises(PoolError, match=r"each of 1 failed 3 times, the last time: weights.safetensors is cut short"):
         list(outcomes)
     assert len(list(tmp_path.iterdir())) == 3
 

@@ -1,14 +1,17 @@
 """Tests the classification of Ray's errors, which determines the pool's reaction."""
 
 import errno
+import json
 
 import pytest
 import torch
 from ray.exceptions import ActorDiedError, NodeDiedError, OutOfDiskError, RayTaskError
 
+from audit.models.files.untrusted_model import UnfitModelError
 from ray_jobs.cli.failures import code_of
-from ray_jobs.pool.faults import TRIED_AGAIN, FaultKind, kind_of, reason_of, refusal_of
+from ray_jobs.pool.faults import TRIED_AGAIN, FaultKind, kind_of, reason_of
 from ray_jobs.run.exit_codes import ExitCode
+from ray_jobs.run.prepare.fits import FitError
 
 
 def raised(cause):
@@ -51,13 +54,25 @@ def test_a_refusal_at_the_start_is_distinguished_from_a_machine_fault():
     said = "a.pt: expected the weights of FairFace, found 9 outputs instead of 18"
     refused = RayTaskError("init", f"{trace}audit.models.files.untrusted_model.UnfitModelError: {said}", ValueError())
     assert kind_of(ActorDiedError(refused)) == FaultKind.REFUSED
-    assert refusal_of(ActorDiedError(refused)) == said
+    assert reason_of(ActorDiedError(refused)) == said
     other = RayTaskError("init", f"{trace}OSError: No such file: UnfitModelError.pt", OSError())
     assert kind_of(ActorDiedError(other)) == FaultKind.NO_START
 
 
 def test_a_reason_is_one_line_without_the_trace():
-    assert reason_of(raised(ValueError("no such layer"))) == "ValueError: no such layer"
+    assert reason_of(raised(ValueError("no such layer"))) == "no such layer"
+
+
+@pytest.mark.parametrize(
+    "error", [UnfitModelError("a: b"), FitError("a: b"), OSError("a: b"), FileNotFoundError("a: b")]
+)
+def test_a_message_for_users_has_no_name_of_a_class(error):
+    assert reason_of(raised(error)) == "a: b"
+
+
+@pytest.mark.parametrize("error", [KeyError("a"), RuntimeError("CUDA error"), json.JSONDecodeError("a", "", 0)])
+def test_a_bug_keeps_the_name_that_explains_it(error):
+    assert reason_of(raised(error)) == f"{type(error).__name__}: {error}"
 
 
 def test_a_full_disk_on_the_driver_is_reported_and_other_system_errors_are_bugs():
@@ -76,11 +91,11 @@ def start_raised(*lines):
 @pytest.mark.parametrize(
     ("raised_last", "kind", "reason"),
     [
-        (["ValueError: no lens: make one"], FaultKind.REFUSED, "ValueError: no lens: make one"),
-        (["audit.models.files.untrusted_model.UnfitModelError: a", "  b"], FaultKind.REFUSED, "UnfitModelError: a b"),
+        (["ValueError: no lens: make one"], FaultKind.REFUSED, "no lens: make one"),
+        (["audit.models.files.untrusted_model.UnfitModelError: a", "  b"], FaultKind.REFUSED, "a b"),
         (["KeyError: 'mid_block'"], FaultKind.ERROR, "KeyError: 'mid_block'"),
         (["RuntimeError: CUDA error"], FaultKind.NO_START, "RuntimeError: CUDA error"),
-        (["OSError: [Errno 5] Input/output error"], FaultKind.NO_START, "OSError: [Errno 5] Input/output error"),
+        (["OSError: [Errno 5] Input/output error"], FaultKind.NO_START, "[Errno 5] Input/output error"),
         (["MemoryError"], FaultKind.NO_START, "MemoryError"),
     ],
 )  # fmt: skip
@@ -88,4 +103,3 @@ def test_refused_starts_are_distinguished_from_machine_faults(raised_last, kind,
     error = start_raised(*raised_last)
     assert kind_of(error) == kind
     assert reason_of(error) == reason
-    assert refusal_of(error) == reason.partition(": ")[2] or reason == "MemoryError"

@@ -152,7 +152,7 @@ def test_an_error_of_the_task_is_reported_once_and_never_retried(cluster):
     wrong.cause = ValueError("no pillow")
     outcomes = sleep(cluster, [Nap(0, error=wrong), Nap(1)], budget=1)
     [fault] = faults(outcomes)
-    assert (fault.kind, fault.given_up, fault.reason) == (FaultKind.ERROR, True, "ValueError: no pillow")
+    assert (fault.kind, fault.given_up, fault.reason) == (FaultKind.ERROR, True, "no pillow")
     assert finished(outcomes) == {1}
 
 
@@ -164,7 +164,7 @@ def test_each_failed_start_is_reported_and_then_the_pool_fails(cluster):
     )
     shown = [(fault.task, fault.attempt, fault.given_up) for fault in (next(outcomes), next(outcomes), next(outcomes))]
     assert shown == [(None, 1, False), (None, 2, False), (None, 3, True)]
-    with pytest.raises(PoolError, match="each of 1 failed 3 times, the last time with OSError: no weights"):
+    with pytest.raises(PoolError, match="each of 1 failed 3 times, the last time: no weights"):
         next(outcomes)
 
 
@@ -177,7 +177,7 @@ def test_a_refused_start_is_reported_once_and_not_retried(cluster):
     )
     fault = next(outcomes)
     assert (fault.kind, fault.given_up, fault.reason) == (
-        FaultKind.REFUSED, True, "UnfitModelError: a.pt: found 9 outputs instead of 18"
+        FaultKind.REFUSED, True, "a.pt: found 9 outputs instead of 18"
     )  # fmt: skip
     with pytest.raises(RefusedError, match="found 9 outputs instead of 18"):
         next(outcomes)

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from audit.measure.open_set.rate_difference import rate_difference
+from audit.results.open_set import findings
 from audit.results.open_set.attributes import unnamed_attributes
 from audit.results.open_set.findings import Limits, differences_of, holm
 from audit.results.open_set.rare import rare_features
@@ -59,20 +61,36 @@ def test_a_state_that_all_images_of_a_prompt_show_is_found_where_looks_differ_li
     assert found(a_sample(favoured=1.0))[1].findings == ()  # with other looks, it may be a look
 
 
-def test_a_prompt_is_compared_with_typical_ones():
-    # Two of six prompts nearly always show it; against a mean with them, the others would show it too rarely.
+def six_prompts(shown, otherwise, seed=5):
+    """Return images of six prompts and an attribute with a rate in prompts 2 and 5, and another in the others."""
     sample = a_sample(favoured=1.0, looks=0.05, prompts=6)
-    random = np.random.default_rng(5)
-    attributes = unnamed_attributes(sample)
-    upper = random.random(len(sample.prompts)) < np.where(sample.prompts % 3 == 2, 0.95, 0.05)
+    random, attributes = np.random.default_rng(seed), unnamed_attributes(sample)
+    upper = random.random(len(sample.prompts)) < np.where(sample.prompts % 3 == 2, shown, otherwise)
     first, held = sample.half(held_out=False), sample.half(held_out=True)
-    one = replace(
+    return sample, replace(
         attributes[0],
         discovery=replace(attributes[0].discovery, upper=upper[first]),
         held_out=replace(attributes[0].held_out, upper=upper[held]),
         known=np.ones(6, bool),
         confirmable=np.ones(6, bool),
     )
+
+
+def test_only_tests_with_another_reference_are_made_again(monkeypatch):
+    # With hundreds of prompts, every further round of all tests costs minutes.
+    sample, one = six_prompts(shown=0.95, otherwise=0.05)
+    _, even = six_prompts(shown=0.3, otherwise=0.3, seed=6)
+    made = []
+    monkeypatch.setattr(findings, "rate_difference", lambda *of: made.append(0) or rate_difference(*of))
+    differences = differences_of(sample, [even, one], LIMITS)
+    assert {finding.attribute for finding in differences.findings} == {2}
+    rounds = 2  # p2 and p5 are taken out, one after the other
+    assert len(made) == 6 * 2 + rounds * 6 + 6 * 2 + len(differences.candidates)
+
+
+def test_a_prompt_is_compared_with_typical_ones():
+    # Two of six prompts nearly always show it; against a mean with them, the others would show it too rarely.
+    sample, one = six_prompts(shown=0.95, otherwise=0.05)
     differences = differences_of(sample, [one], LIMITS)
     assert sorted(finding.prompt for finding in differences.findings) == ["p2", "p5"]
     assert all(finding.others < 0.15 for finding in differences.findings)
