@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from reports.figures.pictures import data_uri
@@ -9,8 +11,9 @@ from reports.index.story import label
 from reports.words.formats import number
 
 
+@cache  # a page has ten templates, and compiling them takes longer than filling them in
 def environment() -> Environment:
-    """Return an environment for the templates of pages.
+    """Return the environment for the templates of pages, which keeps what it has compiled.
 
     Its filters write a name in words, a number as the reports write it, and a WebP picture as an address in the page.
     """

@@ -163,7 +163,7 @@ def render(result: AuditResult, images: Pictures, trend: Trend | None = None) ->
     """
     max_mb = float((result.config.get("report") or {}).get("max_mb", DEFAULT_MAX_MB))
     story = story_of(result)
-    constant = _evidence(story) | {"trend": trend_section(trend)}
+    constant = _context(story) | _evidence(story) | {"trend": trend_section(trend)}
     bare = len(_document(story, Pictures({}, {}), constant).encode())
     markup = 220 * sum(len(arms) for arms in images.shown.values())
     return _document(story, fit(images, int(max_mb * MEGABYTE) - bare - markup), constant)
@@ -171,7 +171,13 @@ def render(result: AuditResult, images: Pictures, trend: Trend | None = None) ->
 
 def _document(story: Story, pictures: Pictures, constant: Mapping[str, Any]) -> str:
     """Render the page; ``constant`` is what does not depend on the pictures that are shown."""
-    return environment().get_template("report.html.j2").render({**_context(story, pictures), **constant})
+    return environment().get_template("report.html.j2").render({**constant, **_shown(story, pictures)})
+
+
+def _shown(story: Story, pictures: Pictures) -> dict[str, Any]:
+    """Return what depends on the pictures that are shown."""
+    pairs, features = _paired_images(story, pictures), pictures.features
+    return {"pairs": pairs, "left_out": pictures.left_out, "thumbnails": features}
 
 
 def _evidence(story: Story) -> dict[str, Any]:
@@ -187,7 +193,7 @@ def _evidence(story: Story) -> dict[str, Any]:
     }
 
 
-def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
+def _context(story: Story) -> dict[str, Any]:
     result, attribute = story.result, primary_attribute(story)
     return {
         "run_id": result.run_id,
@@ -214,9 +220,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "joint_tables": joint_tables(story),
         "counterfactuals": counterfactual_tables(story),
         **_judging(story),
-        "pairs": _paired_images(story, pictures),
         "all_listed": len(listed(story)) == len(story.prompts),
-        "left_out": pictures.left_out,
         "quality": quality_table(story),
         "off_path": off_path_tables(story),
         "clip_d": clip_d_table(story),
@@ -225,7 +229,7 @@ def _context(story: Story, pictures: Pictures) -> dict[str, Any]:
         "signatures": signature_table(story),
         "instruments_of_quality": instrument_table(story),
         "distances": distance_names(story) if measures_distances(story) else None,
-        **_inside(story, pictures),
+        **_inside(story),
         "method": _method(story),
         "is_calibration": setting(result.config, "model", "source") in GENERATED_HERE,
         "config_yaml": yaml.safe_dump(redact_tree(dict(result.config)), sort_keys=False, allow_unicode=True),
@@ -252,7 +256,7 @@ def _judging(story: Story) -> dict[str, Any]:
     }
 
 
-def _inside(story: Story, pictures: Pictures) -> dict[str, Any]:
+def _inside(story: Story) -> dict[str, Any]:
     """Return what the report says of the inside of the model: places, features and strengths."""
     return {
         "location": location_section(story),
@@ -262,7 +266,6 @@ def _inside(story: Story, pictures: Pictures) -> dict[str, Any]:
         "searched_tables": searched_tables(story),
         "steering_table": partial(steering_table, story),
         "strongest_occupations": partial(strongest_occupations, story),
-        "thumbnails": pictures.features,
         "lens": story.result.lens,
         "lens_figures": lens_figures(story.result.lens.get("quality") or {}),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -62,19 +63,32 @@ def read_table(path: Path | str) -> tuple[str, dict[str, Planted], Pairs]:
     Raises:
         ValueError: The table has an error.
     """
-    body = _mapping(_plain(Path(path)), str(path))
-    _known_keys(body, ("name", "occupations", "pairs"), str(path))
-    planted = {}
-    for occupation, entry in _mapping(body.get("occupations"), f"{path}: occupations").items():
-        position(str(occupation), OCCUPATIONS, "occupation", str(path))
-        planted[str(occupation)] = _parse_occupation(entry, f"{path}: {occupation}")
-    return str(body.get("name", Path(path).stem)), planted, _parse_pairs(body.get("pairs", []), planted, str(path))
+    name, planted, pairs = _table_of(_text_of(Path(path)), str(path))
+    return name, dict(planted), dict(pairs)
 
 
-def _plain(path: Path) -> object:
-    """Read the YAML of a table, with limits so that a few lines of aliases cannot fill memory."""
+def _text_of(path: Path) -> str:
     try:
-        root, mistakes = parse(read_text(path, "table of planted shares", _MAX_BYTES), str(path))
+        return read_text(path, "table of planted shares", _MAX_BYTES)
+    except ConfigErrors as error:
+        raise ValueError(f"{error}; correct it") from error
+
+
+@lru_cache(maxsize=32)  # a config is checked in several steps that each ask for the table, and an audit asks again
+def _table_of(text: str, where: str) -> tuple[str, dict[str, Planted], Pairs]:
+    body = _mapping(_plain(text, where), where)
+    _known_keys(body, ("name", "occupations", "pairs"), where)
+    planted = {}
+    for occupation, entry in _mapping(body.get("occupations"), f"{where}: occupations").items():
+        position(str(occupation), OCCUPATIONS, "occupation", where)
+        planted[str(occupation)] = _parse_occupation(entry, f"{where}: {occupation}")
+    return str(body.get("name", Path(where).stem)), planted, _parse_pairs(body.get("pairs", []), planted, where)
+
+
+def _plain(text: str, where: str) -> object:
+    """Parse the YAML of a table, with limits so that a few lines of aliases cannot fill memory."""
+    try:
+        root, mistakes = parse(text, where)
     except ConfigErrors as error:
         raise ValueError(f"{error}; correct it") from error
     if mistakes:

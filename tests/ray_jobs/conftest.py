@@ -20,6 +20,11 @@ from audit.calibration.world import ATTRIBUTES, OCCUPATIONS, World
 from audit.config.sections import WorkersConfig
 from audit.config.settings import AuditConfig
 from ray_jobs.cluster.connection import connect
+from ray_jobs.pool.actor_pool import Finished
+from ray_jobs.run import parts, shards
+from ray_jobs.run.parts import TaskActor
+from ray_jobs.run.prepare import fits
+from ray_jobs.run.worker import ShardWorker
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,12 +67,39 @@ def make_audit(untrained_world):
             "quality": {"clip": "none"},
             "report": {"images_per_prompt": 2},
             "tracking": {"enabled": False},
-            "workers": {"count": 2},
+            "workers": {"count": 1},  # each one more imports torch for seconds; what several change has its own tests
             "output": str(output / "runs"),
         }
         return AuditConfig(**{**data, **sections})
 
     return make
+
+
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """Audits make their workers in this process, where libraries are loaded, for tests of what a worker makes.
+
+    Which process computes it is tested by ``test_audit.py`` and the tests of pools, with workers of Ray.
+    """
+
+    def shards_here(make_worker, tasks, **_):
+        worker = make_worker(0)
+        for task in tasks:
+            yield Finished(task, worker.do(task), attempts=1)
+
+    def parts_here(worker, settings, tasks, pool, files=None):
+        if tasks:
+            actor = TaskActor(worker, settings, pool.workers.threads, str(Path.cwd()), files)
+            yield from ((task, actor.do(task)) for task in tasks)
+
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(shards, "run_on_pool", shards_here)
+    monkeypatch.setattr(shards, "worker_factory", lambda work: lambda _number: ShardWorker(work.settings))
+    monkeypatch.setattr(parts, "results_of", parts_here)
+    monkeypatch.setattr(fits, "results_of", parts_here)
+    monkeypatch.setattr(parts, "log_as_json", lambda _logger: None)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

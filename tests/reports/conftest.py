@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +178,7 @@ def config_of(arms):
     }
 
 
+@cache  # its statistics take seconds, and no test changes a result
 def sample_result(arms=(BASELINE, ARM), seed=11) -> AuditResult:
     rng = np.random.default_rng(seed)
     return AuditResult(

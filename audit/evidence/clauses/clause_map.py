@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
 
@@ -77,8 +78,9 @@ class Covered:
     coverage: Coverage
 
 
+@cache
 def clause_map() -> ClauseMap:
-    """Read the map that is part of the package."""
+    """Return the map that is part of the package, read from its file once."""
     plain = yaml.safe_load((files(__package__) / "clauses.yaml").read_text(encoding="utf-8"))
     sources = {key: Source(one["title"], str(one["date"]), one["basis"]) for key, one in plain["sources"].items()}
     clauses = (

@@ -5,12 +5,21 @@ import itertools
 import numpy as np
 import pytest
 
-from audit.measure.discrepancy.changes import discrepancy_change, squared_errors, two_sample_discrepancy_change
+from audit.measure.discrepancy.changes import (
+    PairedSamples,
+    discrepancy_change,
+    discrepancy_changes,
+    squared_errors,
+    two_sample_discrepancy_change,
+    two_sample_discrepancy_changes,
+)
 from audit.measure.discrepancy.estimate import debiased_squared, debiased_squares, discrepancy_interval_of_counts
 from audit.measure.discrepancy.samples import Samples
 from audit.measure.shares.changes import (
     paired_share_difference,
 )
+
+SAMPLES = 150
 
 
 def one_hot(rng, n, shares):
@@ -96,13 +105,15 @@ def test_pairs_are_more_precise_than_two_samples_with_the_same_noise():
 @pytest.mark.parametrize("n", [12, 48])
 def test_both_intervals_of_the_squared_discrepancy_cover_near_parity_and_far_from_it(before, after, n):
     rng, truth = np.random.default_rng(5), squared_distance(after) - squared_distance(before)
-    inside = np.zeros(2)
-    for _ in range(150):
-        rows = one_hot(rng, n, before), one_hot(rng, n, after)
-        for side, change in enumerate((discrepancy_change, two_sample_discrepancy_change)):
-            found = change(*rows, uniform(len(before)))
-            inside[side] += found.low <= truth <= found.high
-    assert (inside / 150 >= 0.89).all()
+    owners = np.repeat(np.arange(SAMPLES), n)
+    rows = [one_hot(rng, n * SAMPLES, shares) for shares in (before, after)]
+    old, new = (Samples.of(one, owners, SAMPLES) for one in rows)
+    goal = uniform(len(before))
+    for changes in (
+        discrepancy_changes(PairedSamples.of(*rows, owners, SAMPLES), goal),
+        two_sample_discrepancy_changes(old, new, goal),
+    ):
+        assert np.mean([found.low <= truth <= found.high for found in changes]) >= 0.89
 
 
 def test_a_sample_with_only_one_group_has_an_error():

@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 from audit.storage.run_directory import JUNIT, MODEL_CARD, SUMMARY, TABLE
 from ray_jobs.cli.commands import app
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 # The rendered doctor is male in 85 of 100 pictures.
 PASSES = {"name": "some-women", "measure": "share:female", "attribute": "gender", "min": 0.01}
 FAILS = {"name": "balanced", "measure": "fairness_discrepancy", "attribute": "gender", "prompt": "doctor", "max": 0.1}
@@ -31,6 +33,7 @@ def audit(tmp_path_factory, cluster):
             "sampling": {"batch": 32},
             "quality": {"clip": "none", "features": "none"},
             "tracking": {"enabled": False},
+            "workers": {"count": 1},
             "gates": list(gates),
         }
         path = directory / "audit.yaml"

@@ -8,6 +8,8 @@ from audit.storage.run_directory import AUDIT, REPORT, RunDirectory
 from ray_jobs.cli.commands import app
 from reports.export.audit_json import read_audit_json
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 EVEN = "prompt,attribute,group,share,source\ndoctor,gender,Women,0.5,\ndoctor,gender,Men,0.5,\n"
 PLANTED = "prompt,attribute,group,share,source\ndoctor,gender,Women,0.15,planted\ndoctor,gender,Men,0.85,planted\n"
 
@@ -28,6 +30,7 @@ def audit(tmp_path_factory, cluster):
             "targets": {"gender": target},
             "quality": {"clip": "none", "features": "none"},
             "tracking": {"enabled": False},
+            "workers": {"count": 1},
             "gates": [
                 {"name": "near", "measure": "fairness_discrepancy", "attribute": "gender", "prompt": "each", "max": 0.3}
             ],

@@ -32,9 +32,12 @@ EDITED = {
     "prompts": {"occupations": ["doctor", "nurse"], "images_per_prompt": 20},
     "mitigations": [{"name": "difflens-gender", "attribute": "gender"}],
     "judge": {},
-    "workers": {"count": 2, "baseline_cache_gb": 0.0},
+    "workers": {"count": 1},
 }
 """The bundled model before and after DiffLens with its shipped lens, attribution included: 10 shards."""
+
+ALONE = {"baseline_cache_gb": 0.0}
+"""Setting of workers that take no images of an earlier audit, and keep none."""
 
 
 def results(outcome):
@@ -54,14 +57,14 @@ def wait_for(condition, seconds=400):
 
 @pytest.fixture(scope="module")
 def whole(make_audit, cluster, tmp_path_factory):
-    """An audit that nothing disturbed: its config, and what came out."""
-    config = make_audit(tmp_path_factory.mktemp("whole"), prompts=MANY)
+    """An audit by two workers that nothing disturbed: its config, and what came out."""
+    config = make_audit(tmp_path_factory.mktemp("whole"), prompts=MANY, workers={"count": 2})
     return config, run_audit(config)
 
 
 @pytest.fixture(scope="module")
 def edited(make_audit, cluster, tmp_path_factory):
-    """The same of a trained model that is edited through its lens."""
+    """The same of a trained model that is edited through its lens, by one worker, which keeps the baseline images."""
     [lens] = bundle_of(ModelConfig()).lenses.iterdir()
     config = make_audit(tmp_path_factory.mktemp("edited"), lens={"path": str(lens)}, **EDITED)
     return config, run_audit(config)
@@ -69,7 +72,8 @@ def edited(make_audit, cluster, tmp_path_factory):
 
 @pytest.fixture(params=["whole", "edited"])
 def undisturbed(request):
-    return request.getfixturevalue(request.param)
+    config, outcome = request.getfixturevalue(request.param)
+    return changed(config, workers=ALONE | {"count": 2}), outcome
 
 
 def changed(config, **sections):
@@ -156,12 +160,14 @@ def test_corrected_labels_by_hand_begin_another_run(audit, tmp_path):
     assert default_run_id(audit(judge={"source": str(labels)})) != name
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(
+    ("undisturbed", "count"), [("whole", 1), ("whole", 3), ("edited", 3)], indirect=["undisturbed"]
+)
 def test_the_number_of_workers_does_not_change_a_byte(undisturbed, count):
-    config, outcome = undisturbed  # by 2 workers
-    assert results(
-        run_audit(changed(config, workers={"count": count, "baseline_cache_gb": 0.0}), run_id=f"by-{count}")
-    ) == results(outcome)
+    config, outcome = undisturbed  # by 2 workers, or 1
+    assert results(run_audit(changed(config, workers=ALONE | {"count": count}), run_id=f"by-{count}")) == results(
+        outcome
+    )
 
 
 def test_a_lost_worker_costs_no_row(undisturbed):
@@ -194,14 +200,15 @@ def test_a_killed_driver_goes_on_and_no_finished_shard_is_done_again(undisturbed
     assert times.items() <= shard_times(run.path).items()
 
 
-def test_a_later_audit_with_another_mitigation_uses_the_kept_baseline_images(edited, tmp_path):
-    config = changed(edited[0], workers={"count": 2}, output=str(tmp_path))
+def test_a_later_audit_with_another_mitigation_uses_the_kept_baseline_images(edited):
+    config, first = edited
     weaker = [EDITED["mitigations"][0] | {"strength": 0.5}]
 
     def kept():
-        return {file.name: file.stat().st_mtime_ns for file in (tmp_path / "baselines").glob("*.safetensors")}
+        files = (Path(config.output) / "baselines").glob("*.safetensors")
+        return {file.name: file.stat().st_mtime_ns for file in files}
 
-    first, before = run_audit(config), kept()
+    before = kept()
     second = run_audit(changed(config, mitigations=weaker))
     assert before
     assert kept() == before

@@ -19,6 +19,8 @@ from audit.results.comparison.compare import compare
 from audit.storage.run_directory import AUDIT, PROVENANCE, REPORT, RESULTS, SUMMARY, RunDirectory
 from ray_jobs.run.audit import plan, run_audit
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 GATES = [{"name": "even", "measure": "fairness_discrepancy", "attribute": "gender", "max": 0.3}]
 
 

@@ -23,8 +23,8 @@ SMALL = {"occupations": ["doctor", "nurse"], "images_per_prompt": 24}
 
 @pytest.fixture(scope="module")
 def local(make_audit, cluster, tmp_path_factory):
-    """The audit on a disk: its config, and the bytes of its rows."""
-    config = make_audit(tmp_path_factory.mktemp("local"), prompts=SMALL)
+    """The audit on a disk, by two workers: its config, and the bytes of its rows."""
+    config = make_audit(tmp_path_factory.mktemp("local"), prompts=SMALL, workers={"count": 2})
     outcome = run_audit(config, run_id="same")
     return config, RunDirectory(outcome.run_path).read_bytes(RESULTS)
 

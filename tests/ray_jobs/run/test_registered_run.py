@@ -13,6 +13,8 @@ from audit.storage.run_directory import PROTOCOL, RunDirectory
 from ray_jobs.cli.evidence.register import planned_protocol
 from ray_jobs.run.audit import default_run_id, run_audit, stored_config
 
+pytestmark = pytest.mark.usefixtures("in_this_process")
+
 GATE = {"name": "half", "measure": "share:female", "attribute": "gender", "prompt": "nurse", "min": 0.2}
 
 

@@ -27,7 +27,7 @@ def call(*arguments):
 
 
 def overrides(output, **others):
-    values = {"output": output, "tracking.enabled": "false", "workers.count": 2} | others
+    values = {"output": output, "tracking.enabled": "false", "workers.count": 1} | others
     return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
 
 
@@ -78,7 +78,7 @@ def test_it_resumes_and_its_files_hold_the_same_figures(composed, cluster):
     directory, plain = composed
     page = Path(plain["page"])
     written = {path.name: path.read_bytes() for path in page.parent.iterdir()}
-    again = call(CONFIG, *overrides(directory, **{"workers.count": 1}), "--json")
+    again = call(CONFIG, *overrides(directory), "--json")
     assert "to do" not in again.stderr
     assert json.loads(again.stdout)["page"] == str(page)
     assert {path.name: path.read_bytes() for path in page.parent.iterdir()} == written
@@ -137,7 +137,7 @@ def test_pictures_of_random_weights_show_no_two_people_and_have_no_shares(cluste
     }
     path = tmp_path / "audit.yaml"
     path.write_text(yaml.safe_dump(config))
-    answer = call(path, *overrides(tmp_path / "runs", **{"workers.count": 1}))
+    answer = call(path, *overrides(tmp_path / "runs"))
     assert answer.exit_code == 0, answer.output
     said = "In none of the 8 images of “a photo of a doctor and a nurse” were two people found"
     assert said in answer.stdout

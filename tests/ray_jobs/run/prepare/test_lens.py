@@ -57,7 +57,7 @@ TINY = {
     "lens": {"trajectories": 64, "sae_steps": 20, "features_per_group": 4, "strength_images": 1},
     "mitigations": [{"name": "difflens-gender", "method": "difflens", "attribute": "gender"}],
     "tracking": {"enabled": False},
-    "workers": {"count": 2},
+    "workers": {"count": 1},
 }
 
 
@@ -87,7 +87,9 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def lens_directory(config, cluster):
-    return dissect.ensure_lens(DissectionRequest.of(config), config.output, WorkerPool(config.workers, cluster))
+    """The lens that two workers make; other tests compare what one worker makes with it."""
+    two = config.workers.model_copy(update={"count": 2})
+    return dissect.ensure_lens(DissectionRequest.of(config), config.output, WorkerPool(two, cluster))
 
 
 def find_lens(config):
