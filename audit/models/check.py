@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from audit.config.mitigations.section import CROSS_ATTENTION
+from audit.config.mitigations.section import CROSS_ATTENTION, chosen_by_method
 from audit.config.problems import Location, Problem, listing
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.families.interface import Family
@@ -258,7 +258,7 @@ class _Built:
     def _sampled(self, sampled: Sampled) -> Iterator[Problem]:
         for key, message in self._unfit_sampling(sampled.sampling):
             yield Problem(("sampling", key), message, reads=(_SOURCE,))
-        named = {place: path for place, path in sampled.hookpoints.items() if place[-1] != CROSS_ATTENTION}
+        named = {place: path for place, path in sampled.hookpoints.items() if not chosen_by_method(place)}
         if not self._family.denoiser:
             message = f"expected no module for {self._configs.index['_class_name']}, whose inside is not reached, found"
             for place, path in named.items():
@@ -271,7 +271,7 @@ class _Built:
 
         for place, path in hookpoints.items():
             try:
-                if place[-1] != CROSS_ATTENTION:
+                if not chosen_by_method(place):
                     check_hookpoint(self.denoiser, path, self.predict, self._family.stream)
                 if CROSS_ATTENTION in place:
                     check_cross_attention(self.denoiser, path)

@@ -9,7 +9,7 @@ from typing import Any
 
 from audit.config.fields import WITHOUT_NETWORK
 from audit.config.mitigations.arms import ArmConfig, located
-from audit.config.mitigations.section import CROSS_ATTENTION
+from audit.config.mitigations.section import chosen_by_method
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import LensConfig, ModelConfig, SamplingConfig
 from audit.dissect.settings import LENS_FILE, LENS_FORMAT
@@ -37,7 +37,7 @@ def check_lens(
 
     blocks = blocks_of(model)
     for place, path in hookpoints.items():
-        if place[-1] != CROSS_ATTENTION:  # what a method chooses itself is in any U-Net
+        if not chosen_by_method(place):  # what a method chooses itself is in any U-Net
             yield from _no_module(place, path, blocks)
         yield from _no_text_of_blocks(place, model)
     for place, own in _each_lens(lens):
@@ -72,9 +72,9 @@ def hookpoints_of(lens: LensConfig | None, mitigations: Sequence[ArmConfig]) -> 
         for number, path in enumerate(() if arm.if_needed is None else arm.if_needed.edited_modules)
     }
     edited |= {
-        (*place, mitigation.edited_key): path
+        (*place, mitigation.edited_key): mitigation.own_module
         for place, mitigation in located(mitigations)
-        for path in mitigation.own_modules
+        if mitigation.own_module is not None
     }
     if lens is None:
         return edited

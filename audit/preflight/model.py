@@ -11,7 +11,7 @@ from audit.config.fields import API, CLOSED, GENERATED_HERE, IMAGES
 from audit.config.kinds.known_models import usual_sampling
 from audit.config.mitigations.arms import ArmConfig, located, sections_of
 from audit.config.mitigations.registry import MitigationConfig
-from audit.config.mitigations.section import EditSection
+from audit.config.mitigations.section import EditSection, chosen_by_method
 from audit.config.mitigations.weights import FinetuningConfig
 from audit.config.problems import MODEL_KEYS, Location, Problem, listing, suggestion
 from audit.config.sections import ModelConfig, SamplingConfig
@@ -118,10 +118,11 @@ def check_methods(model: ModelConfig, sampling: SamplingConfig, mitigations: Seq
 
 def _compiled(section: MitigationConfig) -> str:
     """Return the message about a method whose hooks a compiled block would not call."""
-    other = " networks: [text_encoder]," if isinstance(section, FinetuningConfig) else ""
+    trained = isinstance(section, FinetuningConfig)
+    other, reads = (" networks: [text_encoder],", "reads or changes") if trained else ("", "reads")
     return (
-        f"expected model.compile: false for {section.method}, which reads modules inside the blocks that are compiled, "
-        f"found true; set model.compile: false,{other} or use another method"
+        f"expected model.compile: false for {section.method}, which {reads} modules inside the blocks that are "
+        f"compiled, found true; set model.compile: false,{other} or use another method"
     )
 
 
@@ -209,7 +210,10 @@ def _is_known(sampling: SamplingConfig, hookpoints: Hookpoints) -> bool:
     """Return whether a bundled model is known to load and to be sampled so; a dry run would take seconds."""
     usual = {"steps", "guidance", "batch"}
     unset = all(value is None for key, value in sampling if key not in usual)
-    return unset and _TRAINED % sampling.steps == 0 and set(hookpoints.values()) <= {"mid_block", "up_blocks"}
+    known = all(
+        path == "mid_block" or (path == "up_blocks" and chosen_by_method(place)) for place, path in hookpoints.items()
+    )
+    return unset and _TRAINED % sampling.steps == 0 and known
 
 
 def _problems_of(

@@ -236,6 +236,25 @@ def test_a_hookpoint_that_an_intervention_edits_must_exist(pipeline):
     assert found["mitigations.0.hookpoints.1"].endswith("did you mean 'up_blocks'?")
 
 
+@pytest.mark.parametrize("place", ["hookpoint", "hookpoints"])
+def test_the_whole_decoder_is_no_hookpoint_of_the_bundled_model(place):
+    means = {"name": "m", "method": "mean_difference", "attribute": "gender", "hookpoints": ["up_blocks"]}
+    difflens = {"name": "d", "method": "difflens", "attribute": "gender"}
+    sections = {
+        "hookpoint": {"lens": {"hookpoint": "up_blocks"}, "mitigations": [difflens]},
+        "hookpoints": {"mitigations": [means]},
+    }[place]
+    found = problems(**sections)
+    at = {"hookpoint": "lens.hookpoint", "hookpoints": "mitigations.0.hookpoints.0"}[place]
+    assert "no call of the denoiser passes through it" in found[at]
+
+
+def test_a_method_may_choose_the_decoder_of_the_bundled_model_itself():
+    hidden = {"source": "bundled", "hidden": ["face", "hair"]}
+    efa = {"name": "e", "method": "entanglement_free_attention", "attribute": "gender"}
+    assert problems(quality={"outside": hidden}, mitigations=[efa]) == {}
+
+
 def test_a_method_that_trains_through_a_unet_needs_one(pipeline, tmp_path):
     mitigations = [
         {"name": method, "method": method, "attribute": "gender"} for method in ("latent_direction", "h_distribution")

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, m
 
 from audit.config.fields import FileName, Section, Text, UniformOrShares, Window, word_or_other
 from audit.config.mitigations.if_needed import IfNeededConfig
+from audit.config.problems import Location
 from audit.config.shares import normalised
 
 PROMPT_TEXT: Final = "the text of the prompt"
@@ -17,6 +18,11 @@ PROMPT_TEXT: Final = "the text of the prompt"
 
 CROSS_ATTENTION: Final = "layers"
 """Key that names modules whose cross-attention is edited."""
+
+
+def chosen_by_method(place: Location) -> bool:
+    """Return whether a module is a method's own choice: its place in the config is the key, without a number."""
+    return place[-1] == CROSS_ATTENTION
 
 
 class ArmSection(Section):
@@ -131,9 +137,9 @@ class MitigationSection(ArmSection):
         return ()
 
     @property
-    def own_modules(self) -> tuple[str, ...]:
-        """Modules in which the method finds the places that it edits, where the config names none."""
-        return ()
+    def own_module(self) -> str | None:
+        """Module in which the method finds the places that it edits, where the config names none; else None."""
+        return None
 
     @property
     def hooks_inside_blocks(self) -> bool:

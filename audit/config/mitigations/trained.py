@@ -167,9 +167,9 @@ class EntanglementFreeAttentionConfig(EditSection):
         return self.layers
 
     @property
-    def own_modules(self) -> tuple[str, ...]:
+    def own_module(self) -> str | None:
         """The decoder, if no layers are named."""
-        return () if self.layers else ("up_blocks",)
+        return None if self.layers else "up_blocks"
 
     @property
     def hooks_inside_blocks(self) -> bool:

@@ -8,10 +8,15 @@ import pytest
 
 from audit.analyses.composed.persons import PersonsAnalysis
 from audit.analyses.concepts.stored_recording import STAGES
+from audit.analyses.stages.concepts import NOISES
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest
+from audit.planning.plan import prompts_of_model
+from audit.preflight.optional import command_work
 from audit.preflight.readiness import planned_commands
 from ray_jobs.run.inside.compose import ComposeRequest
+from ray_jobs.run.inside.explore import ExploreRequest
+from ray_jobs.run.inside.stress import LEAST_IMAGES
 
 PAIRS = {"pairs": [["doctor", "nurse"], ["doctor", "chef"]], "images": 40}
 
@@ -45,27 +50,60 @@ def test_concepts_count_edits_strengths_and_prompts_that_ask_for_the_same():
     _, found = works(concepts=section, attributes={"gender": ["female", "male"]})
     edits = len(STAGES) * (5 + 2 + 1)  # windows; parts of the bundled segmenter, groups, styles
     each = 1 * (1 + 2 * edits) + 2 * (1 + edits + 2 + 1)
-    assert found["concepts"].images == 2 * (6 + each)
+    made = NOISES * (2 + 1 + 1)  # groups, styles, the text without a style
+    assert found["concepts"].images == made + 2 * (6 + each)
     assert works(concepts={"images": 6})[1]["concepts"].images == 12
 
 
-def test_concepts_without_a_segmenter_have_no_count():
-    assert works(concepts={"images": 6, "stages": {}}, model={"source": "owner/name"})[1] == {}
+def test_concepts_without_a_segmenter_count_what_is_known():
+    section = {"images": 6, "stages": {"images": 2, "calibration_images": 1, "strengths": [1.0], "styles": ["ink"]}}
+    attributes = {"gender": ["female", "male"]}
+    _, found = works(concepts=section, model={"source": "owner/name"}, attributes=attributes)
+    edits = len(STAGES) * (2 + 1)  # groups and the style; the parts are not known
+    each = 1 * (1 + edits) + 2 * (1 + edits + 2 + 1)
+    assert found["concepts"].images == NOISES * 4 + 2 * (6 + each)
+    assert "samples at least" in found["concepts"].summary
+
+
+def test_constants_are_those_of_the_analyses():
+    assert (command_work.WINDOWS, command_work.NOISES, command_work.LEAST_STRESS) == (
+        len(STAGES),
+        NOISES,
+        LEAST_IMAGES,
+    )
+
+
+def test_stress_at_another_guidance_costs_what_that_guidance_costs():
+    section = {"check_prompts": 0, "stress": {"images": 4, "guidance": [1.0, 4.0, 4.0]}}
+    config, found = works(explore=section, sampling={"steps": 10, "guidance": 3.0})
+    assert config.sampling.guidance > 1
+    assert found["explore"].images == 2 * 4 * 3  # prompts; conditions: plain and two scales
+    assert found["explore"].unet_calls == 10 * 2 * 4 * (2 + 1 + 2)
+
+
+def test_stress_is_counted_as_it_is_run():
+    """A word that is a modifier and a phrasing is two conditions."""
+    stress = {"images": 4, "phrasings": ["{occupation}", "{occupation}"], "guidance": [2.0]}
+    section = {"check_prompts": 0, "modifiers": ["{occupation}", "poor", "poor"], "stress": stress}
+    config, found = works(explore=section)
+    prompts = tuple(prompts_of_model(config.model, config.prompts))
+    explore = ExploreRequest("x", config.explore, DissectionRequest.of(config), prompts, 0)
+    assert found["explore"].images == 4 * len(prompts) * len(explore.stress.conditions) == 4 * 2 * 5
 
 
 @pytest.mark.parametrize(
-    ("section", "images", "at_most"),
+    ("section", "images", "bound"),
     [
-        ({"check_prompts": 1, "check_images": 5}, 5, False),
-        ({"check_prompts": 0, "open_set": {"images": 64}}, 128, False),
-        ({"check_prompts": 0, "open_set": {"images": 64, "vocabulary": "w.txt", "checked_words": 3}}, 128 + 96, True),
-        ({"check_prompts": 0, "modifiers": ["poor"], "stress": {"images": 2, "guidance": [1.0, 4.0]}}, 32, False),
-        ({"check_prompts": 0, "pictures": {"folder": "mine", "images": 8}}, 24, True),
+        ({"check_prompts": 1, "check_images": 5}, 5, ""),
+        ({"check_prompts": 0, "open_set": {"images": 64}}, 128, ""),
+        ({"check_prompts": 0, "open_set": {"images": 64, "vocabulary": "w.txt", "checked_words": 3}}, 128 + 96, "at most "),
+        ({"check_prompts": 0, "modifiers": ["poor"], "stress": {"images": 2, "guidance": [1.0, 4.0]}}, 32, ""),
+        ({"check_prompts": 0, "pictures": {"folder": "mine", "images": 8}}, 24, "at most "),
     ],
 )
-def test_explore_counts_each_part(section, images, at_most):
+def test_explore_counts_each_part(section, images, bound):
     _, found = works(explore=section, attributes={"gender": ["female", "male"]})
-    assert (found["explore"].images, found["explore"].at_most) == (images, at_most)
+    assert (found["explore"].images, found["explore"].bound) == (images, bound)
 
 
 @pytest.mark.parametrize("name", ["compositions", "rendered"])
