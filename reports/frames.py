@@ -45,10 +45,12 @@ COLUMNS: Final[Mapping[str, Mapping[str, str]]] = {
         **_interval("dino_i", "Mean cosine of DINOv2's features of each image to its baseline image."),
         **_interval("lpips", "Mean LPIPS distance of each image to its baseline image."),
         **_interval("psnr", "Mean PSNR of each image to its baseline image, in dB; equal images are left out."),
-        **_interval("psnr_outside", "Mean PSNR outside the face, in dB; NaN unless the config has `quality.outside`."),
-        **_interval("lpips_outside", "Mean LPIPS distance outside the face, in the same way."),
-        **_interval("dino_outside", "Mean cosine of DINOv2's features outside the face, in the same way."),
-        **_interval("compared_outside", "Mean share of the pixels that are outside the face in both images."),
+        **_interval(
+            "psnr_outside", "Mean PSNR outside the hidden parts, in dB; NaN without `quality.outside` in the config."
+        ),
+        **_interval("lpips_outside", "Mean LPIPS distance outside the hidden parts, in the same way."),
+        **_interval("dino_outside", "Mean cosine of DINOv2's features outside the hidden parts, in the same way."),
+        **_interval("compared_outside", "Mean share of the pixels that are outside the hidden parts in both images."),
         **_interval("kid", "Kernel distance to the baseline images; NaN for the baseline."),
         "kid_noise_floor": "Kernel distance between two halves of the baseline images.",
         "fid": "Fréchet distance to the baseline images. It has no interval. `quality.features` says on which network.",

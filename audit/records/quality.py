@@ -53,7 +53,7 @@ class QualityResult:
         dino_i: Mean cosine of DINOv2's features, in the same way.
         face_found: Share of images in which a face was found, among all images; None if the judge looks for none.
         several_faces: Share of images with more than one face; None if faces are not counted.
-        psnr_outside: Mean PSNR outside the face, in dB; None unless the config has ``quality.outside``.
+        psnr_outside: Mean PSNR outside the hidden parts, in dB; None unless the config has ``quality.outside``.
         lpips_outside: Mean LPIPS distance there, in the same way.
         dino_outside: Mean cosine of DINOv2's features there, in the same way.
         compared_outside: Mean share of the pixels that are compared there.

@@ -182,16 +182,19 @@ def hub_silence() -> str | None:
 
 
 def check_config(config: AuditConfig) -> tuple[Check, ...]:
-    """Compare the config with its model, judges, CLIP and feature network.
+    """Compare the config with its model, judges, CLIP and feature network, and with what other commands ask for.
 
-    ``validate`` checks the rest of the config; output, tracking and missing files have their own checks.
+    ``validate`` checks the rest of the config; output, tracking, missing files and packages have their own checks.
     """
     own = {"output", "tracking"}
     absent = [one.need for one in missing_files(needs_of(config))]
+    no_libraries = not all(check.ok for check in check_faces(config))
     mistakes = [
         problem
         for problem in chain(check_ready(config), check_explored(config), check_composed(config))
-        if problem.location[0] not in own and not any(_is_about(problem, need) for need in absent)
+        if problem.location[0] not in own
+        and not (no_libraries and GET_LIBRARIES in problem.message)
+        and not any(_is_about(problem, need) for need in absent)
     ]
     checks = [
         Check(".".join(map(str, problem.location)), False, problem.message, "correct the config", mistake=True)

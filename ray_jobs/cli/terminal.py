@@ -254,14 +254,13 @@ def show_verdicts(verdicts: Sequence[Verdict], console: Console) -> None:
 def _costs(story: Story) -> Table:
     """Quality of each arm: one row per figure, since intervals are wide."""
     from reports.index.lookups import quality_figures
-    from reports.words.formats import figure_text
+    from reports.words.formats import quality_text
 
     table = Table("Quality", box=None, header_style="bold", pad_edge=False)
     for quality in story.quality.values():
         table.add_column(escape(quality.arm), justify="right")
     for name, title in quality_figures(story).items():
-        figures = (getattr(quality, name) for quality in story.quality.values())
-        table.add_row(title, *(escape(figure_text(figure)) for figure in figures))
+        table.add_row(title, *(escape(quality_text(quality, name)) for quality in story.quality.values()))
     shown = (quality.prompt_shown for quality in story.quality.values())
     table.add_row("Occupation shown", *(percent(found.value) if found else "–" for found in shown))
     return table

@@ -72,6 +72,9 @@ OF_CODE = ("TypeError", "KeyError", "IndexError", "AttributeError", "NotImplemen
 _OURS = ("audit", "ray_jobs", "reports")
 """Packages whose exceptions have messages for users, as a ValueError and an error of the operating system have."""
 
+_NUMBERED = "[Errno "
+"""Start of the message of an OSError that has an ``errno``, all that is left of one in a constructor."""
+
 _FRAME = re.compile(r'\s+File ".*", line \d+, in ')
 _RAISED = re.compile(r"(?P<module>(?:\w+\.)*)(?P<name>\w+)(?:: (?P<message>.*))?", re.DOTALL)
 
@@ -103,21 +106,24 @@ def kind_of(error: RayError, dead_nodes: Sequence[str] = (), node: str = "", *, 
 def reason_of(error: RayError) -> str:
     """Return the root cause in one line, without the worker's traceback.
 
-    The name of the exception is left out if its message is written for users. A bug keeps it: ``'mid_block'`` alone is
-    no reason, ``KeyError: 'mid_block'`` is one.
+    The name of the exception is left out if its message is written for users: that of a ``ValueError``, of this
+    project's own exceptions, and of an error of the operating system with its number. Other exceptions keep it, because
+    ``'mid_block'`` alone is no reason and ``KeyError: 'mid_block'`` is one. A bug that is a ``ValueError`` loses its
+    name too.
     """
     if not isinstance(error, RayTaskError) and not getattr(error, "actor_init_failed", False):
         return " ".join(str(error).split()) or type(error).__name__
-    module, name, message = _raised_by_task(error)
+    module, name, text = _raised_by_task(error)
+    message = " ".join(text.split())
     if not message:
         return name
-    return message if _is_for_users(module, name) else f"{name}: {message}"
+    return message if _is_for_users(module, name, message) else f"{name}: {message}"
 
 
-def _is_for_users(module: str, name: str) -> bool:
+def _is_for_users(module: str, name: str, message: str) -> bool:
     """Return whether the message of an exception is written for users, by the module and the name of its class."""
     builtin = getattr(builtins, name, None) if module in ("", "builtins") else None
-    of_system = isinstance(builtin, type) and issubclass(builtin, OSError)
+    of_system = isinstance(builtin, type) and issubclass(builtin, OSError) and message.startswith(_NUMBERED)
     return of_system or builtin is ValueError or module.partition(".")[0] in _OURS
 
 

@@ -107,7 +107,7 @@ def summarise_run(
 
 
 def outside_signatures(instruments: Mapping[str, str]) -> dict[str, str]:
-    """Return how images are compared outside the face, by column; empty if they are not."""
+    """Return how images are compared outside the hidden parts, by column; empty if they are not."""
     where = instruments.get("outside")
     if where is None:
         return {}

@@ -58,9 +58,9 @@ def quality_columns(rows: Sequence[MethodRow]) -> tuple[Column, ...]:
     """Return how the images differ from those of the baseline."""
     names = DistanceNames.of_signature(next((row.network for row in rows if row.network), ""))
     apart = (
-        Column("PSNR outside the face, dB", lambda row: row.psnr_outside, "high"),
-        Column("LPIPS outside the face", lambda row: row.lpips_outside, "low"),
-        Column("DINO-I outside the face", lambda row: row.dino_outside, "high"),
+        Column("PSNR outside the hidden parts, dB", lambda row: row.psnr_outside, "high"),
+        Column("LPIPS outside the hidden parts", lambda row: row.lpips_outside, "low"),
+        Column("DINO-I outside the hidden parts", lambda row: row.dino_outside, "high"),
     )
     return (
         Column("CLIP-I", lambda row: row.clip_i, "high"),

@@ -50,10 +50,10 @@ def render(found: Concepts) -> str:
 
 def lead(found: Concepts) -> str:
     """Say what was read, in one sentence."""
-    blocks = ", ".join(found.blocks)
+    blocks, seed = ", ".join(found.blocks), f" with seed {found.seed}" if found.seed else ""
     return (
-        f"{found.images} pictures of {found.prompts} prompts, {len(found.steps)} of {found.total_steps} steps: what "
-        f"{blocks} add to their input. All figures are of the {found.measured} pictures that trained nothing."
+        f"{found.images} pictures of {found.prompts} prompts{seed}, {len(found.steps)} of {found.total_steps} steps: "
+        f"what {blocks} add to their input. All figures are of the {found.measured} pictures that trained nothing."
     )
 
 

@@ -15,7 +15,7 @@ from reports.figures.steering import steering_notes
 from reports.index.lookups import quality_figures, status_counts
 from reports.index.story import Story, label, story_of
 from reports.words.closed_models import is_closed, method_sentence
-from reports.words.formats import figure_text, number, share_text
+from reports.words.formats import figure_text, number, quality_text, share_text
 from reports.words.headline import headline
 from reports.words.outside_groups import outside_lines
 from reports.words.sampling import sampling_words
@@ -106,7 +106,7 @@ def _groups(story: Story) -> str:
 def _quality(story: Story) -> str:
     figures = quality_figures(story)
     rows = [
-        (row.arm, *(figure_text(getattr(row, name)) for name in figures), _unclassified(story, row.arm))
+        (row.arm, *(quality_text(row, name) for name in figures), _unclassified(story, row.arm))
         for row in story.result.quality
     ]
     columns = ("arm", *figures.values(), "unclassified images")

@@ -31,7 +31,7 @@ from reports.index.lookups import (
 )
 from reports.index.settings import hidden_words
 from reports.index.story import Story, label
-from reports.words.formats import THESE, figure_text, number, share_text
+from reports.words.formats import THESE, figure_text, number, quality_text, share_text
 from reports.words.key_figures import sample_size
 from reports.words.outside_groups import OUTSIDE_GROUPS
 from reports.words.targets import common_target, is_even, shares_words
@@ -258,7 +258,7 @@ def quality_table(story: Story) -> Table:
         ("PSNR of changed images to the baseline image, dB", *_measured(story, "psnr")),
         (f"DINO-I outside {hidden}", *_measured(story, "dino_outside")),
         (f"LPIPS outside {hidden}", *_measured(story, "lpips_outside")),
-        (f"PSNR outside {hidden}, dB", *_psnr_outside(story)),
+        (f"PSNR outside {hidden}, dB", *_measured(story, "psnr_outside")),
         (f"Pixels outside {hidden}, compared", *_measured(story, "compared_outside")),
         *_distance_rows(story, distance_names(story).frechet, "fid"),
         *_distance_rows(story, distance_names(story).kernel, "kid"),
@@ -290,16 +290,7 @@ def _figure_of(story: Story, arm: str, name: str) -> Measurement | None:
 
 
 def _measured(story: Story, name: str) -> tuple[str, ...]:
-    return tuple(figure_text(_figure_of(story, arm, name)) for arm in _quality_arms(story))
-
-
-def _psnr_outside(story: Story) -> tuple[str, ...]:
-    """PSNR of what is not hidden; in words where the segmenter hides every pixel of all images."""
-    compared = [_figure_of(story, arm, "compared_outside") for arm in _quality_arms(story)]
-    return tuple(
-        "no pixel to compare" if share is not None and share.value == 0 else cell
-        for share, cell in zip(compared, _measured(story, "psnr_outside"), strict=True)
-    )
+    return tuple(quality_text(story.quality[arm], name) for arm in _quality_arms(story))
 
 
 def _extras(story: Story, name: str, extra: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from audit.measure.inference.intervals import share_estimate
 from audit.records.attributes import Attribute
 from audit.records.estimates import Estimate
 from audit.records.groups import PromptMean, WorstPrompt
+from audit.records.quality import QualityResult
 from audit.records.work import Status
 from reports.index.distances import distance_names
 from reports.index.settings import edited_by, hidden_words
@@ -123,7 +124,8 @@ def status_counts(story: Story, attribute: str, arm: str) -> dict[str, int]:
 def quality_figures(story: Story) -> dict[str, str]:
     """Return the columns of a table over the arms, as ``QualityResult`` names them, with their names for people.
 
-    Comparisons that need a network or a reference are left out if no arm has them.
+    Comparisons that need a network or a reference are left out if no arm has them. PSNR outside hidden parts stays
+    where every pixel of an arm's images is hidden, so that this is seen.
     """
     names, hidden = distance_names(story), hidden_words(story.result.config)
     titles = {
@@ -145,5 +147,12 @@ def quality_figures(story: Story) -> dict[str, str]:
     return {
         name: title
         for name, title in titles.items()
-        if name in always or any(getattr(quality, name) for quality in story.result.quality)
+        if name in always
+        or any(getattr(quality, name) or is_all_hidden(quality, name) for quality in story.result.quality)
     }
+
+
+def is_all_hidden(quality: QualityResult, name: str) -> bool:
+    """Return whether a figure of an arm is missing because every pixel of all its images is hidden."""
+    compared = quality.compared_outside
+    return name == "psnr_outside" and compared is not None and compared.value == 0

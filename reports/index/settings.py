@@ -38,7 +38,10 @@ def hidden_words(config: Mapping[str, Any]) -> str:
     """
     hidden = ((config.get("quality") or {}).get("outside") or {}).get("hidden")
     usual = OutsideConfig.model_fields["hidden"].default
-    return "the face" if hidden is None or tuple(hidden) == usual else " and ".join(hidden)
+    if hidden is None or tuple(hidden) == usual:
+        return "the face"
+    *others, last = hidden
+    return f"{', '.join(others)} and {last}" if others else str(last)
 
 
 def setting(config: Mapping[str, Any], *keys: str) -> str:

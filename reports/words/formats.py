@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 from audit.records.estimates import NBSP, Estimate, LikeThese, WithInterval, percent
+from audit.records.quality import QualityResult
+from reports.index.lookups import is_all_hidden
 
 THESE = "these prompts"
 """The population of every interval without another label; table captions name it once."""
@@ -53,6 +55,11 @@ def with_interval(value: float, low: float | None, high: float | None) -> str:
 def figure_text(figure: WithInterval | None) -> str:
     """Format a record's figure with its intervals (see ``like_these_text``), a dash for None."""
     return f"{with_interval(figure.value, figure.low, figure.high)}{like_these_text(figure)}" if figure else "–"
+
+
+def quality_text(quality: QualityResult, name: str) -> str:
+    """Format a quality figure of an arm, see :func:`figure_text`; in words where every pixel is hidden."""
+    return "no pixel to compare" if is_all_hidden(quality, name) else figure_text(getattr(quality, name))
 
 
 def share_text(share: Estimate) -> str:

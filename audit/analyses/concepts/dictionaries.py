@@ -73,7 +73,7 @@ class DictionariesRequest:
     k: int
     sae_steps: int
     named_above: float
-    seed: int = 0
+    seed: int
 
     def as_data(self) -> dict[str, Any]:
         """Return what determines all parts, as plain data."""

@@ -64,7 +64,7 @@ class RecordingRequest:
     prompts: tuple[Prompt, ...]
     images: int
     batch: int
-    seed: int = 0
+    seed: int
 
     def as_data(self) -> dict[str, Any]:
         """Return what determines all parts, as plain data; each task names its prompt itself."""

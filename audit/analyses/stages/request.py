@@ -130,7 +130,7 @@ class TrialsRequest:
     images: int
     batch: int
     features: int
-    seed: int = 0
+    seed: int
 
     @property
     def groups(self) -> dict[str, AskedGroup]:

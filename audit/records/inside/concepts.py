@@ -177,6 +177,7 @@ class Concepts:
         followed: Concepts over time.
         pictures: Pictures of a few images.
         stages: Edits by stage; None if none were asked for.
+        seed: Seed of the audit. Stored if it is not 0: older results have none.
     """
 
     name: str
@@ -194,6 +195,7 @@ class Concepts:
     followed: tuple[Followed, ...]
     pictures: Pictures
     stages: Stages | None
+    seed: int
 
     def curve(self, reader: str, block: str = "", half: str = "") -> tuple[LayoutFigures, ...]:
         """Return the predictions of one reader, in the order of the steps."""
@@ -202,7 +204,10 @@ class Concepts:
 
     def as_data(self) -> dict[str, Any]:
         """Return it as plain data."""
-        return {"format_version": CONCEPTS_FORMAT, **asdict(self)}
+        plain = asdict(self)
+        if not self.seed:
+            del plain["seed"]
+        return {"format_version": CONCEPTS_FORMAT, **plain}
 
     @classmethod
     def of_data(cls, data: Mapping[str, Any]) -> Concepts:
@@ -229,6 +234,7 @@ class Concepts:
             ),
             pictures=Pictures(**{name: _tuples(value) for name, value in plain.pop("pictures").items()}),
             stages=None if stages is None else _stages(stages),
+            seed=plain.pop("seed", 0),
             **{name: _tuples(value) for name, value in plain.items()},
         )
 

@@ -59,7 +59,7 @@ class MethodRow:
         fid: Fréchet distance to the baseline.
         network: Signature of the distances.
         shown: Share of images that show the occupation.
-        psnr_outside: PSNR to the baseline images outside the face; None unless the audit measures it.
+        psnr_outside: PSNR to the baseline images outside the hidden parts; None unless the audit measures it.
         lpips_outside: LPIPS distance there.
         dino_outside: Cosine of DINOv2's features there.
         distance: Change of the distance of activations from unedited ones; None if the method edits no map.

@@ -81,14 +81,17 @@ def differences_of(sample: Sample, attributes: Sequence[Unnamed], limits: Limits
         attributes: The attributes.
         limits: What counts as a finding.
     """
-    typical = _typical(sample, attributes, limits)
-    tests, found = _tested(sample, attributes, typical, limits)
-    candidates = _grouped(sample, attributes, found)
-    return Differences(tests, candidates, _confirmed(sample, attributes, typical, candidates, limits))
+    typical, tests = _typical(sample, attributes, limits)
+    candidates = _grouped(sample, attributes, _candidates(tests, limits))
+    return Differences(sum(map(len, tests)), candidates, _confirmed(sample, attributes, typical, candidates, limits))
 
 
-def _typical(sample: Sample, attributes: Sequence[Unnamed], limits: Limits) -> list[Bools]:
-    """Return by attribute the prompts (P,) that others are compared with, from the discovery seeds.
+def _typical(
+    sample: Sample, attributes: Sequence[Unnamed], limits: Limits
+) -> tuple[list[Bools], list[dict[int, RateDifference]]]:
+    """Return by attribute the prompts (P,) that others are compared with, and the tests against them.
+
+    Both are of the discovery seeds.
 
     They begin as all prompts whose rate is known. The one that differs most is taken out, as long as one is found and
     half of them stay.
@@ -105,20 +108,11 @@ def _typical(sample: Sample, attributes: Sequence[Unnamed], limits: Limits) -> l
             ):
                 strongest[one.attribute] = one
         if not strongest:
-            return found
+            return found, tests
         for number, one in strongest.items():
             found[number][one.prompt] = False
             # Tests of the other attributes would give the same again.
             tests[number] = _tests(half, attributes[number], found[number], limits)
-
-
-def _tested(
-    sample: Sample, attributes: Sequence[Unnamed], reference: Sequence[Bools], limits: Limits
-) -> tuple[int, list[Candidate]]:
-    """Compare every prompt with those of the reference; return the number of tests, and the candidates."""
-    half = _Half.of(sample, held_out=False)
-    tests = [_tests(half, one, typical, limits) for one, typical in zip(attributes, reference, strict=True)]
-    return sum(map(len, tests)), _candidates(tests, limits)
 
 
 def _tests(half: _Half, attribute: Unnamed, reference: Bools, limits: Limits) -> dict[int, RateDifference]:
@@ -165,8 +159,14 @@ def _confirmed(
         one.p if one is not None and one.value * first.difference.value > 0 else 1.0
         for one, first in zip(again, candidates, strict=True)
     ])  # fmt: skip
+    masks = {
+        (one.attribute, one.prompt): half.masks(
+            attributes[one.attribute].confirmable & reference[one.attribute], one.prompt
+        )
+        for one in candidates
+    }
     found = [
-        _finding(sample, attributes[first.attribute], reference[first.attribute], first, one, float(adjusted))
+        _finding(sample, attributes[first.attribute], masks[first.attribute, first.prompt], first, one, float(adjusted))
         for first, one, adjusted in zip(candidates, again, p, strict=True)
         if one is not None and adjusted <= limits.rate
     ]
@@ -224,10 +224,15 @@ def _side(attribute: Unnamed, *, held_out: bool) -> tuple[Levels, Bools]:
 
 
 def _finding(
-    sample: Sample, attribute: Unnamed, reference: Bools, first: Candidate, again: RateDifference, adjusted: float
+    sample: Sample,
+    attribute: Unnamed,
+    masks: tuple[Bools, Bools],
+    first: Candidate,
+    again: RateDifference,
+    adjusted: float,
 ) -> Finding:
-    half = _Half.of(sample, held_out=True)
-    own, others = half.masks(attribute.confirmable & reference, first.prompt)
+    """Describe a confirmed candidate; the masks are those of its held-out images, see :meth:`_Half.masks`."""
+    own, others = masks
     return Finding(
         attribute=first.attribute + 1,
         prompt=sample.names[first.prompt],

@@ -272,6 +272,7 @@ def concepts(request: ConceptsRequest, output: str, pool: WorkerPool) -> Concept
         followed=over_time.followed(),
         pictures=pictures_of(over_time.reference, over_time.shown),
         stages=_stages(request, dictionaries, output, pool),
+        seed=request.seed,
     )
 
 

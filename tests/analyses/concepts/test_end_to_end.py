@@ -33,7 +33,7 @@ from audit.results.concepts.over_time import OverTime
 from audit.results.concepts.pictures import pictures_of
 from ray_jobs.run.inside.concepts import blocks_of, too_few_steps, unrecognised_styles
 from reports.concepts.files import concept_frames, read_concepts, write_files
-from reports.concepts.page import stage_findings
+from reports.concepts.page import lead, stage_findings
 
 PARTS = ("dark", "light")
 BLOCKS = ("mid_block.attentions.0",)
@@ -76,7 +76,7 @@ def instruments(tiny_pipeline):
 
 @pytest.fixture(scope="module")
 def recording_request():
-    return RecordingRequest(ModelConfig(), SegmenterConfig(), "brightness", BLOCKS, HALVES, 6, PROMPTS, 12, 8)
+    return RecordingRequest(ModelConfig(), SegmenterConfig(), "brightness", BLOCKS, HALVES, 6, PROMPTS, 12, 8, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def recording(instruments, recording_request, tmp_path_factory):
 @pytest.fixture(scope="module")
 def request_of_dictionaries(recording):
     return DictionariesRequest(
-        recording, "recording", ModelConfig(), SegmenterConfig(), BLOCKS, HALVES, 4, 2, 5, named_above=0.5
+        recording, "recording", ModelConfig(), SegmenterConfig(), BLOCKS, HALVES, 4, 2, 5, named_above=0.5, seed=0
     )
 
 
@@ -130,7 +130,7 @@ def trials_request(parts, **changes):
         "model": ModelConfig(), "segmenter": SegmenterConfig(), "arms": arms, "asked": groups,
         "quality": QualityConfig(clip="none", features="none"), "quality_name": "none",
         "template": "a photo of {a} {occupation}", "neutral": "person", "prompts": PROMPTS, "images": 4, "batch": 8,
-        "features": 4,
+        "features": 4, "seed": 0,
     }  # fmt: skip
     return TrialsRequest(**plain | changes)
 
@@ -303,6 +303,7 @@ def test_a_result_is_written_read_and_shown(over_time, tried, styled, tmp_path):
         layout=tuple(over_time.layout), followed=over_time.followed(),
         pictures=pictures_of(over_time.reference, over_time.shown),
         stages=Stages(BLOCKS[0], figures, "none", 8, (1.0, 30.0), ("style: oil",)),
+        seed=0,
     )  # fmt: skip
     page = write_files(found, tmp_path / "found")
     assert read_concepts(str(tmp_path / "found")) == found
@@ -310,6 +311,10 @@ def test_a_result_is_written_read_and_shown(over_time, tried, styled, tmp_path):
     assert "Edits by window" in html
     assert "Published" in html
     assert html.count("<svg") >= 1
+    assert "seed" not in found.as_data()
+    seeded = replace(found, seed=7)
+    assert Concepts.of_data(json.loads(json.dumps(seeded.as_data()))) == seeded
+    assert ("with seed 7" in lead(seeded), "seed" in lead(found)) == (True, False)
     frames = concept_frames(found)
     assert set(frames["layout"].query("reader == 'prior'")["part"]) == {"mean", *PARTS}
     assert len(frames["stages"])
@@ -425,6 +430,17 @@ def test_other_groups_are_other_concepts_on_the_same_worker(instruments, parts):
     first = stage_module.stage_concepts(instruments.generator, trials_request(parts))
     groups = {"tone: low": AskedGroup("tone", 0, "blue"), "tone: high": AskedGroup("tone", 1, "red")}
     assert stage_module.stage_concepts(instruments.generator, trials_request(parts, asked=groups)) is not first
+
+
+def test_another_seed_makes_other_concepts_on_the_same_worker(instruments, parts):
+    """The concepts are kept between calls; those of another seed come from other noise."""
+    own, other, again = (
+        stage_module.stage_concepts(instruments.generator, trials_request(parts, seed=seed)).vectors
+        for seed in (0, 7, 0)
+    )
+    asked = [("tone: low", stage) for stage in STAGES]
+    assert all(torch.equal(own[key].direction, again[key].direction) for key in asked)
+    assert any(not torch.equal(own[key].direction, other[key].direction) for key in asked)
 
 
 def test_success_of_no_image_or_of_all_has_an_interval():

@@ -66,11 +66,9 @@ def test_concepts_without_a_segmenter_count_what_is_known():
 
 
 def test_constants_are_those_of_the_analyses():
-    assert (command_work.WINDOWS, command_work.NOISES, command_work.LEAST_STRESS) == (
-        len(STAGES),
-        NOISES,
-        LEAST_IMAGES,
-    )
+    assert len(STAGES) == command_work.WINDOWS
+    assert NOISES == command_work.NOISES
+    assert LEAST_IMAGES == command_work.LEAST_STRESS
 
 
 def test_stress_at_another_guidance_costs_what_that_guidance_costs():
@@ -96,7 +94,11 @@ def test_stress_is_counted_as_it_is_run():
     [
         ({"check_prompts": 1, "check_images": 5}, 5, ""),
         ({"check_prompts": 0, "open_set": {"images": 64}}, 128, ""),
-        ({"check_prompts": 0, "open_set": {"images": 64, "vocabulary": "w.txt", "checked_words": 3}}, 128 + 96, "at most "),
+        (
+            {"check_prompts": 0, "open_set": {"images": 64, "vocabulary": "w.txt", "checked_words": 3}},
+            128 + 96,
+            "at most ",
+        ),
         ({"check_prompts": 0, "modifiers": ["poor"], "stress": {"images": 2, "guidance": [1.0, 4.0]}}, 32, ""),
         ({"check_prompts": 0, "pictures": {"folder": "mine", "images": 8}}, 24, "at most "),
     ],

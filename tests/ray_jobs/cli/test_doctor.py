@@ -208,6 +208,18 @@ def test_files_that_compose_and_concepts_read_are_listed_too(hub, tmp_path, monk
     assert not any(check.mistake for check in doctor.check_config(whole))
 
 
+def test_packages_that_are_not_installed_are_no_mistake_of_the_config(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "find_spec", lambda _name: None)
+    whole = audit(**BARE | {"judge": {"source": "fair.pt"}}, compositions=PAIRS)
+    told = [check for check in doctor.check_config(whole) if "difflens-audit[faces]" in check.detail]
+    assert told  # dlib is installed by its metadata, so that nothing else would say it
+    monkeypatch.setattr(doctor, "package_versions", lambda names: dict.fromkeys(names, "not installed"))
+    assert not any(check.mistake for check in doctor.check_config(whole))
+    [missing] = doctor.check_faces(whole)
+    assert missing.remedy == files.GET_LIBRARIES
+
+
 def test_what_a_hub_that_answers_offers_is_not_needed_here(hub, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found = {check.name: check for check in doctor.check_files(audit(**BARE))}

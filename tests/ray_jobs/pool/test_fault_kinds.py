@@ -8,7 +8,9 @@ import torch
 from ray.exceptions import ActorDiedError, NodeDiedError, OutOfDiskError, RayTaskError
 
 from audit.models.files.untrusted_model import UnfitModelError
+from audit.storage.object_store import StorageError
 from ray_jobs.cli.failures import code_of
+from ray_jobs.fetch.errors import UnreachableError
 from ray_jobs.pool.faults import TRIED_AGAIN, FaultKind, kind_of, reason_of
 from ray_jobs.run.exit_codes import ExitCode
 from ray_jobs.run.prepare.fits import FitError
@@ -64,13 +66,20 @@ def test_a_reason_is_one_line_without_the_trace():
 
 
 @pytest.mark.parametrize(
-    "error", [UnfitModelError("a: b"), FitError("a: b"), OSError("a: b"), FileNotFoundError("a: b")]
+    "error", [UnfitModelError("a: b"), FitError("a:\n  b"), StorageError("a: b"), UnreachableError("a: b")]
 )
 def test_a_message_for_users_has_no_name_of_a_class(error):
     assert reason_of(raised(error)) == "a: b"
 
 
-@pytest.mark.parametrize("error", [KeyError("a"), RuntimeError("CUDA error"), json.JSONDecodeError("a", "", 0)])
+def test_an_error_of_the_system_says_what_happened_itself():
+    error = raised(FileNotFoundError(errno.ENOENT, "No such file or directory", "x.pt"))
+    assert reason_of(error) == "[Errno 2] No such file or directory: 'x.pt'"
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("a"), TimeoutError("timed out"), RuntimeError("CUDA error"), json.JSONDecodeError("a", "", 0)]
+)
 def test_a_bug_keeps_the_name_that_explains_it(error):
     assert reason_of(raised(error)) == f"{type(error).__name__}: {error}"
 
@@ -96,6 +105,7 @@ def start_raised(*lines):
         (["KeyError: 'mid_block'"], FaultKind.ERROR, "KeyError: 'mid_block'"),
         (["RuntimeError: CUDA error"], FaultKind.NO_START, "RuntimeError: CUDA error"),
         (["OSError: [Errno 5] Input/output error"], FaultKind.NO_START, "[Errno 5] Input/output error"),
+        (["TimeoutError: timed out"], FaultKind.NO_START, "TimeoutError: timed out"),
         (["MemoryError"], FaultKind.NO_START, "MemoryError"),
     ],
 )  # fmt: skip

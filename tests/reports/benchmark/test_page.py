@@ -97,13 +97,13 @@ def test_several_models_have_a_table_of_their_discrepancies(findings):
     assert "By model" not in render(findings)
 
 
-def test_figures_outside_the_face_have_columns_where_they_are_measured(findings):
+def test_figures_outside_the_hidden_parts_have_columns_where_they_are_measured(findings):
     row = replace(findings.rows[0], psnr_outside=Figure(31.0, 30.0, 32.0))
     [part] = Findings("trial", (row,)).parts
-    assert "PSNR outside the face, dB" in quality_table(part).columns
-    assert "LPIPS outside the face" not in quality_table(part).columns
+    assert "PSNR outside the hidden parts, dB" in quality_table(part).columns
+    assert "LPIPS outside the hidden parts" not in quality_table(part).columns
     [plain] = findings.parts
-    assert "PSNR outside the face, dB" not in quality_table(plain).columns
+    assert "PSNR outside the hidden parts, dB" not in quality_table(plain).columns
 
 
 def test_the_effect_table_begins_with_the_baseline(findings):

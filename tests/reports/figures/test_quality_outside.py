@@ -1,10 +1,14 @@
 """Figures outside hidden parts: which parts, which segmenter, and what is said where nothing is left to compare."""
 
+import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from audit.records.quality import Measurement
+from ray_jobs.cli.terminal import show_edits
+from reports.export.markdown import to_markdown
 from reports.figures.charts import instrument_table, quality_table, signature_table
 from reports.index.lookups import quality_figures
 from reports.index.story import story_of
@@ -43,4 +47,8 @@ def test_rows_name_the_hidden_parts_and_signatures_the_segmenter(story_with):
 def test_a_segmenter_that_hides_everything_is_seen(story_with):
     story = story_with(compared_outside=0.0)
     assert "no pixel to compare" in row_of(story, "PSNR outside")
+    assert "no pixel to compare" in to_markdown(story.result)
+    console = Console(file=io.StringIO(), width=200)
+    show_edits(story, console)
+    assert "no pixel to compare" in console.file.getvalue()
     assert not any("PSNR outside" in row[0] for row in quality_table(story_with(compared_outside=0.5)).rows)

@@ -16,6 +16,14 @@ from reports.index.settings import hidden_words
             {"source": "clipseg", "parts": {"cab": "a cab", "wheel": "a wheel"}, "hidden": ["cab", "wheel"]},
             "cab and wheel",
         ),
+        (
+            {
+                "source": "clipseg",
+                "parts": {"cab": "a cab", "door": "a door", "wheel": "a wheel"},
+                "hidden": ["cab", "door", "wheel"],
+            },
+            "cab, door and wheel",
+        ),
     ],
 )
 def test_a_figure_names_the_parts_that_were_hidden(outside, words):

@@ -131,4 +131,5 @@ def concepts():
         followed=(),
         pictures=Pictures("mid_block", (0, 5), (), (), (), ()),
         stages=None,
+        seed=0,
     )

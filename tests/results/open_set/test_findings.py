@@ -85,7 +85,7 @@ def test_only_tests_with_another_reference_are_made_again(monkeypatch):
     differences = differences_of(sample, [even, one], LIMITS)
     assert {finding.attribute for finding in differences.findings} == {2}
     rounds = 2  # p2 and p5 are taken out, one after the other
-    assert len(made) == 6 * 2 + rounds * 6 + 6 * 2 + len(differences.candidates)
+    assert len(made) == 6 * 2 + rounds * 6 + len(differences.candidates)
 
 
 def test_a_prompt_is_compared_with_typical_ones():

@@ -7,8 +7,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from audit.config.settings import AuditConfig
+from audit.config.slices import DissectionRequest
 from ray_jobs.cli.commands import app
+from ray_jobs.cli.inside.concepts import _request
 from ray_jobs.run import parts
+from ray_jobs.run.inside.concepts import _trials
 
 AUDIT = {
     "name": "trial",
@@ -61,6 +65,18 @@ def test_run_again_nothing_is_computed_and_the_result_is_the_same(measured, clus
     answer = call(written(directory), "--workers", "1", "--json")
     assert answer.exit_code == 0, answer.output
     assert json.loads(answer.stdout) == plain
+
+
+def test_every_step_gets_the_seed_of_the_config():
+    """A step that lost it would go on with the images of seed 0, and nobody would see that."""
+    plain = AUDIT | {"concepts": AUDIT["concepts"] | {"stages": {}}, "seed": 7}
+    config = AuditConfig.model_validate(plain)
+    other, own = (
+        _request("x", config.concepts, DissectionRequest.of(config), config.quality, seed) for seed in (0, config.seed)
+    )
+    made = own.recording, own.dictionaries("d", "n"), _trials(own, config.concepts.stages, "d", "n")
+    assert [one.seed for one in made] == [7, 7, 7]
+    assert own.as_data() != other.as_data()
 
 
 REFUSED = [
