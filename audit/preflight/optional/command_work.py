@@ -25,10 +25,10 @@ NOISES = 8
 LEAST_STRESS = 4
 """Least images of a prompt under a condition, in two halves."""
 
-Bound = Literal["", "at most ", "at least "]
+Bound = Literal["", "at most", "at least"]
 _EXACT: Final[Bound] = ""
-_AT_MOST: Final[Bound] = "at most "
-_AT_LEAST: Final[Bound] = "at least "
+_AT_MOST: Final[Bound] = "at most"
+_AT_LEAST: Final[Bound] = "at least"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class CommandWork:
         """One line: ``difflens-audit compose samples 672 images more (33,600 U-Net calls)``."""
         calls = f" ({self.unet_calls:,} U-Net calls)" if self.unet_calls else ""
         images = f"{self.images:,} image{'s' * (self.images != 1)}"
-        return f"difflens-audit {self.command} samples {self.bound}{images} more{calls}"
+        return f"difflens-audit {self.command} samples {f'{self.bound} {images}'.strip()} more{calls}"
 
 
 @dataclass(frozen=True)

@@ -97,10 +97,10 @@ def test_stress_is_counted_as_it_is_run():
         (
             {"check_prompts": 0, "open_set": {"images": 64, "vocabulary": "w.txt", "checked_words": 3}},
             128 + 96,
-            "at most ",
+            "at most",
         ),
         ({"check_prompts": 0, "modifiers": ["poor"], "stress": {"images": 2, "guidance": [1.0, 4.0]}}, 32, ""),
-        ({"check_prompts": 0, "pictures": {"folder": "mine", "images": 8}}, 24, "at most "),
+        ({"check_prompts": 0, "pictures": {"folder": "mine", "images": 8}}, 24, "at most"),
     ],
 )
 def test_explore_counts_each_part(section, images, bound):
