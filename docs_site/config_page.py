@@ -27,9 +27,11 @@ def config_page() -> str:
     schema = file_schema()
     lines = ["# Config keys", "", NOTICE, _INTRODUCTION, "## Top level", ""]
     lines += _table("", schema)
-    for path, section in _sections("", schema, schema):
+    # A section that several methods share, such as mitigations[].if_needed, is shown once.
+    titled = {_title(path, section): (path, section) for path, section in _sections("", schema, schema)}
+    for title, (path, section) in titled.items():
         lines += [
-            f"## {_title(path, section)}",
+            f"## {title}",
             "",
             str(section.get("description", "")).replace("``", "`"),
             "",

@@ -273,6 +273,7 @@ def _if_needed_disagreements(config: AuditSections, at: Location, arm: ArmConfig
     if section is None:
         return
     place: Location = (*at, "if_needed")
+    kept = kept_attributes(arm, tuple(config.attributes))
     yield from if_needed_problems(place, section, steered_attributes(arm), config.attributes)
     if config.judge.source.lower().endswith(".csv"):
         message = "expected a judge that looks at images while they are made, found labels by hand"
@@ -281,8 +282,11 @@ def _if_needed_disagreements(config: AuditSections, at: Location, arm: ArmConfig
         if not part.steers_images:
             message = f"expected a method that steers single images, found {part.method!r}, which changes the model"
             yield Problem(place, f"{message}; remove if_needed", reads=((*at, "method"),))
-    if kept_attributes(arm, tuple(config.attributes)):
+    if kept:
         yield from _keeping_disagreements(config, place, arm, section)
+    elif section.blocks:
+        message = "expected no blocks where no attribute is kept, found some; remove them, or name attributes in keep"
+        yield Problem((*place, "blocks"), message, reads=(("attributes",), (*place, "keep")))
 
 
 def _keeping_disagreements(
@@ -292,6 +296,10 @@ def _keeping_disagreements(
     if config.prompts.occupations == "none":
         message = "expected keep: none for prompts: none, since captions name what stays, found attributes"
         yield Problem((*place, "keep"), f"{message}; write keep: none", reads=(("prompts", "occupations"),))
+    for part in parts_of(arm):
+        if isinstance(part, PromptConfig) and part.strength != 1:
+            message = f"expected strength: 1 beside captions that keep attributes, found {part.strength}, which would"
+            yield Problem(place, f"{message} scale what must stay too; remove the strength, or write keep: none")
     rivals = [part.method for part in parts_of(arm) if PROMPT_TEXT in part.used_alone]
     if section.blocks and "prompt" in rivals:
         message = "expected no blocks beside a caption that the whole network reads, which names the groups too"

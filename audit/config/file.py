@@ -187,8 +187,9 @@ class _Mistake:
 
     def follows_from(self, others: Sequence[_Mistake]) -> bool:
         """Return whether too few items are valid only because another mistake lies in one of them."""
-        below = (other.location[: len(self.location)] == self.location for other in others if other is not self)
-        return self.detail["type"] == "too_short" and any(below)
+        if self.detail["type"] != "too_short" or len(self.node.value) < self.detail["ctx"]["min_length"]:
+            return False
+        return any(other.location[: len(self.location)] == self.location for other in others if other is not self)
 
     @property
     def method(self) -> str | None:

@@ -8,7 +8,7 @@ Legend: B rows of a batch, n images of the shard.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,43 +66,39 @@ class Shown:
         return found
 
     def phrases(self, arm: ArmConfig, settings: ShardSettings) -> Phrases:
-        """Return the phrases that keep what the images show; an attribute without a group has none."""
-        names = kept_attributes(arm, tuple(one.name for one in settings.attributes))
-        return tuple(_phrases(arm, names, row) for row in zip(*(self.groups[name] for name in names), strict=True))
+        """Return the phrases that keep what the images show; empty if the arm keeps nothing.
+
+        An image has no phrase for an attribute of which it shows no group.
+        """
+        section, names = arm.if_needed, kept_attributes(arm, tuple(one.name for one in settings.attributes))
+        if section is None or not names:
+            return ()
+        rows = zip(*(self.groups[name] for name in names), strict=True)
+        return tuple(
+            {
+                name: kept_phrase(section, name, group)
+                for name, group in zip(names, row, strict=True)
+                if group is not None
+            }
+            for row in rows
+        )
 
 
-def keeping(
-    arm: ArmConfig, phrases: Phrases, assigned: Mapping[str, Groups], prompt: Prompt, template: str, steps: int
-) -> tuple[Intervention, ...]:
-    """Return the intervention whose captions keep what must stay; empty if the arm has captions that do so.
-
-    They name the assigned group too: left open, it would be drawn anew where the intervention does not act.
+def keeping(arm: ArmConfig, phrases: Phrases, prompt: Prompt, template: str, steps: int) -> tuple[Intervention, ...]:
+    """Return the intervention whose captions name the groups that must stay; empty if no caption names them alone.
 
     Args:
         arm: The arm, which acts beside this.
         phrases: Of each of the B images.
-        assigned: Steered attribute → group of each image.
         prompt: Their prompt.
         template: Template of the prompts.
         steps: Denoising steps.
     """
     blocks = keeping_blocks(arm)
-    if blocks is None or not any(phrases):
+    if blocks is None or not phrases:
         return ()
-    named = zip(phrases, zip(*assigned.values(), strict=True), strict=True)
-    texts = tuple(text_with(template, prompt, {**own, **_phrases(arm, assigned, cell)}) for own, cell in named)
-    nobody = (None,) * len(phrases)
-    first = min(window_of(part.acting_window, steps).start for part in parts_of(arm))
+    texts, nobody = tuple(text_with(template, prompt, own) for own in phrases), (None,) * len(phrases)
     if not blocks:
         return (Intervention(nobody, range(steps), texts=texts),)
+    first = min(window_of(part.acting_window, steps).start for part in parts_of(arm))
     return (Intervention(nobody, range(first, steps), block_texts=dict.fromkeys(blocks, texts)),)
-
-
-def _phrases(arm: ArmConfig, attributes: Iterable[str], groups: Sequence[str | None]) -> dict[str, str]:
-    """Return how a caption names the group of each attribute; an image without one has no phrase."""
-    pairs = zip(attributes, groups, strict=True)
-    return (
-        {}
-        if arm.if_needed is None
-        else {name: kept_phrase(arm.if_needed, name, group) for name, group in pairs if group is not None}
-    )

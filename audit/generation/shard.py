@@ -105,7 +105,10 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
         made, after = sampled.edited(intervention, places[arm.name])
         stay = shown.stay(arm, {name: one.assigned for name, one in steered[arm.name].items()})[: len(made), None, None]
         images[arm.name] = torch.where(torch.from_numpy(stay[..., None]), baseline.images, made)
-        activations[arm.name] = {place: np.where(stay, vectors[place], own) for place, own in after.items()}
+        # Steps that the edit does not reach have no values, in images that stay as in all others.
+        activations[arm.name] = {
+            place: np.where(stay & np.isfinite(own), vectors[place], own) for place, own in after.items()
+        }
     assigned = {BASELINE: dict[str, Assigned]()} | {
         name: {attribute: one.assigned for attribute, one in own.items()} for name, own in steered.items()
     }
@@ -139,8 +142,7 @@ def _knowing(
     if not phrases:
         return None
     own = _steered(parts, settings, shard, arm, steps, phrases)
-    assigned = {attribute: one.assigned for attribute, one in own.items()}
-    return together((*own.values(), *keeping(arm, phrases, assigned, shard.prompt, settings.template, steps)))
+    return together((*own.values(), *keeping(arm, phrases, shard.prompt, settings.template, steps)))
 
 
 def _baseline(

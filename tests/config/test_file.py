@@ -94,6 +94,7 @@ workers: {count: fast}
             "2:25: attributes.age[1]: expected letters, digits, '_', '+', '-' and spaces, starting with a letter or "
             "digit, found 'a&b'",
         ),
+        ("name: a\nattributes: {age: [5]}\n", "2:19: attributes.age: expected 2 or more items, found a list of 1"),
         ("name: a\nattributes: {age: [old]}\n", "2:19: attributes.age: expected 2 or more items, found a list of 1"),
         ("name: a\nattributes: {'?': [x, y]}\n", "2:14: attributes.?: expected a name of letters, digits"),
         ("name: a\nprompts:\n  occupations: [b, b]\n", "3:16: prompts.occupations: expected each name once, found b"),

@@ -35,6 +35,20 @@ def mistakes(tmp_path, arm, **more):
         (CAPTION | {"if_needed": {"words": {"age": {"elder": "x"}}}}, {}, "if_needed.words.age.elder", "'elder'"),
         (CAPTION | {"if_needed": {"words": {"hair": {"long": "x"}}}}, {}, "if_needed.words.hair", "'hair'"),
         (CAPTION | {"if_needed": {"blocks": ["up_blocks.0"]}}, {}, "if_needed.blocks", "the whole network reads"),
+        (
+            MEAN | {"if_needed": {"keep": "none", "blocks": ["mid_block"]}},
+            {},
+            "if_needed.blocks",
+            "no attribute is kept",
+        ),
+        (
+            MEAN | {"if_needed": {"keep": ["age"], "words": {"gender": {"male": "x"}}}},
+            {},
+            "if_needed.words.gender",
+            "age",
+        ),
+        (CAPTION | {"strength": 0.5, "if_needed": {}}, {}, "if_needed", "expected strength: 1"),
+        (CAPTION | {"strength": "search", "if_needed": {}}, {}, "if_needed", "expected strength: 1"),
         (PAIR | {"if_needed": {}}, {}, "if_needed", "expected blocks beside 'fair_pca'"),
         (CAPTION | {"method": "uce", "if_needed": {}}, {}, "if_needed", "which changes the model"),
         (CAPTION | {"if_needed": {}}, {"judge": {"source": "labels.csv"}}, "if_needed", "labels by hand"),
@@ -63,6 +77,10 @@ def test_the_section_is_stored_only_if_the_config_has_it():
     stored = [arm.model_dump(mode="json") for arm in (*plain.mitigations, *needed.mitigations)]
     assert ["if_needed" in one for one in stored] == [False, False, True, False]
     assert AuditConfig(name="a", mitigations=stored[2:]).mitigations == needed.mitigations
+    parts = [{"method": "mean_difference", "attribute": name} for name in ("gender", "age")]
+    [joint] = AuditConfig(name="a", mitigations=[{"name": "j", "method": "joint", "parts": parts}]).mitigations
+    assert "if_needed" not in joint.model_dump(mode="json")
+    assert all("if_needed" not in part for part in joint.model_dump(mode="json")["parts"])
 
 
 def test_attributes_that_the_arm_does_not_steer_are_kept_unless_the_config_says_otherwise():
@@ -77,6 +95,7 @@ def test_attributes_that_the_arm_does_not_steer_are_kept_unless_the_config_says_
     assert kept(MEAN | {"if_needed": {}}) == (("age", "skin_tone"), ())
     assert kept(MEAN | {"if_needed": {"keep": ["age"], "blocks": ["mid_block"]}}) == (("age",), ("mid_block",))
     assert kept(joint | {"if_needed": {}}) == (("skin_tone",), None)
+    assert kept(joint | {"if_needed": {"blocks": ["up_blocks.0"]}}) == (("skin_tone",), None)
     assert kept(joint | {"if_needed": {"blocks": ["up_blocks.0", "mid_block"]}}) == (("skin_tone",), ("mid_block",))
 
 

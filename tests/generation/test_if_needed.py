@@ -97,10 +97,7 @@ def test_a_joint_arm_leaves_an_image_alone_that_shows_both_groups(made):
 
 
 def captions_of(*arms, groups):
-    """Return what each arm's keeping captions are for three images with the groups of each attribute.
-
-    All are steered to female.
-    """
+    """Return what each arm's keeping captions are for three images with the groups of each attribute."""
     request = request_of(*arms)
     settings, [prompt] = ShardSettings.of(request), prompts_of(request.prompts, ())
     known = {one.name: one.groups for one in settings.attributes}
@@ -111,7 +108,7 @@ def captions_of(*arms, groups):
     found = {}
     for arm in request.mitigations:
         phrases = seen.phrases(arm, settings)
-        found[arm.name] = phrases, keeping(arm, phrases, {"gender": ("female",) * 4}, prompt, settings.template, STEPS)
+        found[arm.name] = phrases, keeping(arm, phrases, prompt, settings.template, STEPS)
     return found
 
 
@@ -130,33 +127,43 @@ def test_the_whole_network_or_the_named_blocks_read_what_must_stay_and_padding_r
         groups=THREE,
     )
     [whole] = found["whole"][1]
-    plain = "a face photo of a female nurse"
-    young = "a face photo of a young female nurse"
-    assert whole.texts == ("a face photo of an old female dark skinned nurse", young, plain, plain)
+    plain = "a face photo of a nurse"
+    young = "a face photo of a young nurse"
+    assert whole.texts == ("a face photo of an old dark skinned nurse", young, plain, plain)
     [block] = found["block"][1]
-    assert block.block_texts == {"up_blocks.0": ("a face photo of an old female nurse", young, plain, plain)}
+    assert block.block_texts == {"up_blocks.0": ("a face photo of an old nurse", young, plain, plain)}
     assert (block.texts, block.window) == (None, range(5, STEPS))
     [worded] = found["worded"][1]
-    assert worded.texts[0] == "a face photo of an elderly female dark skinned nurse"
+    assert worded.texts[0] == "a face photo of an elderly dark skinned nurse"
 
 
 def test_captions_of_the_method_prompt_need_no_other_caption():
     found = captions_of(
         CAPTION | {"name": "all", "if_needed": {}},
         CAPTION | {"name": "some", "blocks": ["mid_block"], "if_needed": {"blocks": ["mid_block", "up_blocks.0"]}},
+        CAPTION | {"name": "same", "blocks": ["mid_block"], "if_needed": {"blocks": ["mid_block"]}},
         CAPTION | {"name": "none", "if_needed": {"keep": "none"}},
         groups=THREE,
     )
-    assert found["all"][1] == ()
+    assert found["all"][1] == found["same"][1] == ()
     assert dict(found["all"][0][0]) == {"age": "old", "skin_tone": "dark skinned"}
     [some] = found["some"][1]
     assert list(some.block_texts) == ["up_blocks.0"], "the mid block reads the caption of the method"
     assert found["none"] == ((), ())
 
 
-def test_an_edit_of_a_map_that_is_discarded_leaves_no_activations(tmp_path):
-    plain = MEAN | {"name": "plain"}
-    request = request_of(plain, MEAN | {"name": "needed", "if_needed": {"keep": "none"}})
+def test_a_caption_does_not_depend_on_the_other_images_of_the_batch():
+    arm = MEAN | {"name": "m", "if_needed": {}}
+    nobody = {name: [None] for name in THREE}
+    alone = captions_of(arm, groups=nobody)["m"][1]
+    beside = captions_of(arm, groups={name: [None, *groups[:1]] for name, groups in THREE.items()})["m"][1]
+    assert alone[0].texts[0] == beside[0].texts[0] == "a face photo of a nurse"
+
+
+@pytest.mark.parametrize("window", [(0.0, 1.0), (0.5, 1.0)])
+def test_an_edit_of_a_map_that_is_discarded_leaves_no_activations(tmp_path, window):
+    plain = MEAN | {"name": "plain", "window": window}
+    request = request_of(plain, plain | {"name": "needed", "if_needed": {"keep": "none"}})
     parts = load_parts(request, None, fits={name: _fit(tmp_path) for name in ("plain", "needed")})
     [shard] = plan_shards(prompts_of(request.prompts, ()), IMAGES, BATCH)
     found = do_shard(parts, ShardSettings.of(request), shard)
@@ -164,8 +171,10 @@ def test_an_edit_of_a_map_that_is_discarded_leaves_no_activations(tmp_path):
     stays = [not one for one in changed(found, "needed")]
     assert 0 < sum(stays) < IMAGES
     for row, same in enumerate(stays):
-        expected = rows[BASELINE if same else "plain"][row]
-        np.testing.assert_array_equal(rows["needed"][row][0][1], expected[0][1])
+        edited, found_here = (np.array(rows[arm][row][0][1], dtype=float) for arm in ("plain", "needed"))
+        before = np.array(rows[BASELINE][row][0][1], dtype=float)
+        expected = np.where(np.isnan(edited), np.nan, before) if same else edited
+        np.testing.assert_array_equal(found_here, expected)
 
 
 def _fit(folder):

@@ -61,9 +61,8 @@ def keeping_blocks(arm: ArmConfig) -> tuple[str, ...] | None:
         return None
     captions = [part for part in parts_of(arm) if isinstance(part, PromptConfig)]
     own = {block for part in captions for block in part.blocks}
-    if captions and not arm.if_needed.blocks:
-        return None
-    return tuple(block for block in arm.if_needed.blocks if block not in own)
+    others = tuple(block for block in arm.if_needed.blocks if block not in own)
+    return others if others or not captions else None
 
 
 def steered_shares(arm: ArmConfig, attributes: Mapping[str, Sequence[str]]) -> dict[str, dict[str, float]]:

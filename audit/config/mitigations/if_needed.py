@@ -22,8 +22,8 @@ class IfNeededConfig(Section):
     """Attributes whose groups the captions name: ``others`` (all audited ones that the arm does not steer), ``none``,
     or a list."""
     blocks: Annotated[tuple[ModulePath, ...], Field(strict=False, max_length=100)] = ()
-    """Blocks of the network whose cross-attention reads these captions. If empty, the captions of ``method: prompt``
-    name the groups too, and for other methods the whole network reads the caption."""
+    """Blocks of the network whose cross-attention reads these captions, whatever the strength of the method. If empty,
+    captions of ``method: prompt`` name the groups too, and for other methods the whole network reads the caption."""
     words: dict[Text, dict[GroupName, Text]] = Field({})
     """Word for a group in the caption, by attribute: ``age: {20-29: twenty-something}``. A group without a word is
     named by its own name."""
@@ -67,13 +67,14 @@ def if_needed_problems(
         elif name in steered:
             message = f"expected attributes that the arm does not steer, found {name!r}; remove it"
             yield Problem((*at, "keep", index), message, reads)
+    kept = section.kept(known, steered)
     for name, words in section.words.items():
-        if name not in known:
-            message = f"expected an audited attribute ({listing(known)}), found {name!r}{suggestion(name, known)}"
-            yield Problem((*at, "words", name), message, reads)
+        if name not in kept:
+            message = f"expected an attribute that is kept ({listing(kept) or 'none'}), found {name!r}"
+            yield Problem((*at, "words", name), message + suggestion(name, kept), (*reads, (*at, "keep")))
             continue
+        groups = attributes.get(name, ())
         for group in words:
-            if group not in attributes[name]:
-                groups = attributes[name]
+            if group not in groups:
                 message = f"expected a group of {name} ({listing(groups)}), found {group!r}{suggestion(group, groups)}"
                 yield Problem((*at, "words", name, group), message, reads)

@@ -24,10 +24,9 @@ def _notes(story: Story) -> Iterator[str]:
 def _changed(story: Story, arm: str) -> str:
     images = sum(status_counts(story, story.attributes[0].name, arm).values())
     found = next((row.psnr for row in story.result.quality if row.arm == arm), None)
-    changed = 0 if found is None else found.n
     return (
-        f"“{arm}” looks at the image without the intervention first. It changed {changed} of {images} images; the "
-        "others show their assigned group already, as the judge sees it, and stay as they are."
+        f"“{arm}” leaves images as they are that show their assigned group without it, as the judge sees them. "
+        f"{0 if found is None else found.n} of {images} images differ from those of the baseline."
     )
 
 

@@ -24,7 +24,8 @@ def with_arm(result, **arm):
 def test_every_output_says_how_many_images_were_changed_and_what_was_kept(result):
     found = with_arm(result, if_needed={"keep": "others", "blocks": [], "words": {}})
     [note] = if_needed_notes(story_of(found))
-    assert f"“{ARM}” looks at the image without the intervention first. It changed 24 of " in note
+    assert f"“{ARM}” leaves images as they are that show their assigned group without it" in note
+    assert " 24 of 1024 images differ from those of the baseline." in note
     assert note.endswith("name what the first image shows in age, skin tone.")
     assert note in render(found, Pictures({}, {}))
     assert note in to_markdown(found).replace("\\", "")
@@ -33,10 +34,10 @@ def test_every_output_says_how_many_images_were_changed_and_what_was_kept(result
 def test_nothing_is_kept_or_said_where_the_config_does_not_ask_for_it(result):
     assert if_needed_notes(story_of(with_arm(result))) == ()
     [note] = if_needed_notes(story_of(with_arm(result, if_needed={"keep": "none", "blocks": [], "words": {}})))
-    assert note.endswith("stay as they are.")
+    assert note.endswith("differ from those of the baseline.")
 
 
 def test_an_arm_without_a_changed_image_says_so(result):
     quality = tuple(replace(row, psnr=None) for row in result.quality)
     unchanged = replace(with_arm(result, if_needed={"keep": "none"}), quality=quality)
-    assert "It changed 0 of " in if_needed_notes(story_of(unchanged))[0]
+    assert " 0 of 1024 images differ" in if_needed_notes(story_of(unchanged))[0]
