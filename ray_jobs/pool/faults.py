@@ -106,10 +106,10 @@ def kind_of(error: RayError, dead_nodes: Sequence[str] = (), node: str = "", *, 
 def reason_of(error: RayError) -> str:
     """Return the root cause in one line, without the worker's traceback.
 
-    The name of the exception is left out if its message is written for users: that of a ``ValueError``, of this
-    project's own exceptions, and of an error of the operating system with its number. Other exceptions keep it, because
-    ``'mid_block'`` alone is no reason and ``KeyError: 'mid_block'`` is one. A bug that is a ``ValueError`` loses its
-    name too.
+    The name of the exception is left out if its message is written for users: that of a ``ValueError`` or ``OSError``,
+    of this project's own exceptions, and of an error of the operating system with its number. Other exceptions keep it,
+    because ``'mid_block'`` alone is no reason and ``KeyError: 'mid_block'`` is one. A bug that is a ``ValueError``
+    loses its name too.
     """
     if not isinstance(error, RayTaskError) and not getattr(error, "actor_init_failed", False):
         return " ".join(str(error).split()) or type(error).__name__
@@ -124,7 +124,7 @@ def _is_for_users(module: str, name: str, message: str) -> bool:
     """Return whether the message of an exception is written for users, by the module and the name of its class."""
     builtin = getattr(builtins, name, None) if module in ("", "builtins") else None
     of_system = isinstance(builtin, type) and issubclass(builtin, OSError) and message.startswith(_NUMBERED)
-    return of_system or builtin is ValueError or module.partition(".")[0] in _OURS
+    return of_system or builtin in (ValueError, OSError) or module.partition(".")[0] in _OURS
 
 
 def is_full_disk(error: BaseException) -> bool:
