@@ -109,6 +109,8 @@ def test_weights_that_were_not_there_are_no_departure(found):
 def test_a_protocol_after_the_first_shard_is_a_departure_and_one_before_it_is_not(found):
     after = (datetime.now(UTC) + timedelta(hours=1)).isoformat(timespec="seconds")
     assert "registered after the first shard was made" in found({"finished_before": 2}, {"registered": after})
+    same = {"finished_before": 2, "begun": after}
+    assert "registered after the first shard was made" in found(same, {"registered": after}), "not known to be earlier"
     assert found({"finished_before": 2}, {"registered": EARLY}) == {}
     assert list(found({}, {"registered": LATE})) == ["registered later than the run got it (a clock is wrong)"]
 
