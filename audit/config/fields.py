@@ -6,9 +6,19 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, StringConstraints, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    Tag,
+    model_serializer,
+)
 from pydantic_core import PydanticCustomError
 
 from audit.config.problems import listing, suggestion
@@ -281,3 +291,19 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+class GrowingSection(Section):
+    """A section that got keys after its first version, and is stored without those that a config does not change."""
+
+    later: ClassVar[tuple[str, ...]] = ()
+    """Keys that came later. Left out where they have their default, they do not change the names of older runs. Each
+    class lists its own; those of its base classes are added."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out later keys that have their default."""
+        later = {name for kind in type(self).__mro__ for name in vars(kind).get("later", ())}
+        fields = type(self).model_fields
+        unused = {name for name in later if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in plain(self).items() if name not in unused}

@@ -5,7 +5,7 @@ All models are frozen, forbid unknown keys and never convert values silently (``
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -30,6 +30,7 @@ from audit.config.fields import (
     GateMeasureKind,
     GroupName,
     Groups,
+    GrowingSection,
     JudgeName,
     Names,
     Section,
@@ -60,8 +61,10 @@ class AdapterConfig(Section):
     """Factor of its weights, as in ``set_adapters``."""
 
 
-class OpenModelConfig(Section):
+class OpenModelConfig(GrowingSection):
     """A model whose weights are loaded."""
+
+    later: ClassVar[tuple[str, ...]] = ("compile",)
 
     source: Text = "calibration"
     """``calibration`` (the bundled model with planted bias), ``calibration-unconditional`` (one that reads no prompt),
@@ -88,11 +91,6 @@ class OpenModelConfig(Section):
     world: Text | None = None
     """Another calibration world: the directory that ``make calibration OUT=`` wrote, or, for ``rendered``, a table of
     planted shares (YAML). If unset, the bundled world."""
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a later key that the config does not change, so that it does not change the names of older runs."""
-        return {name: value for name, value in plain(self).items() if name != "compile" or value}
 
 
 class ModelConfig(EndpointKeys, PictureKeys, OpenModelConfig):
@@ -233,8 +231,18 @@ class LensVariant(Section):
     """Whether a latent can be a feature of several groups."""
 
 
-class LensConfig(Section):
+class LensConfig(GrowingSection):
     """The lens, which analyses the model: sparse autoencoder, group classifiers, bias features, strengths."""
+
+    later: ClassVar[tuple[str, ...]] = (
+        "recorded_trajectories",
+        "locate",
+        "edit",
+        "variants",
+        "dictionary",
+        "temperature",
+        "shared_features",
+    )
 
     path: Text | None = None
     """An existing lens. If unset, the lens that fits this model and these settings; it is built first if missing."""
@@ -297,14 +305,6 @@ class LensConfig(Section):
         others = (made.model_copy(update=variant.model_dump(exclude_none=True)) for variant in self.variants)
         return tuple(dict.fromkeys((alone, *others)))
 
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out later keys that the config does not change, so that they do not change the names of older runs."""
-        fields = type(self).model_fields
-        later = ("recorded_trajectories", "locate", "edit", "variants", "dictionary", "temperature", "shared_features")
-        unused = {name for name in later if getattr(self, name) == fields[name].default}
-        return {name: value for name, value in plain(self).items() if name not in unused}
-
 
 class TargetFileConfig(Section):
     """Targets per prompt from a file, for example labour statistics."""
@@ -365,8 +365,10 @@ FeaturesChoice = Annotated[
 ]
 
 
-class QualityConfig(Section):
+class QualityConfig(GrowingSection):
     """Measurements of image quality: the side effects of an intervention."""
+
+    later: ClassVar[tuple[str, ...]] = ("dino", "lpips", "outside")
 
     clip: Text = "bundled"
     """CLIP model: ``bundled``, ``none``, a directory in the layout of open_clip or transformers, ``hf-hub:OWNER/NAME``
@@ -388,12 +390,6 @@ class QualityConfig(Section):
     outside: OutsideConfig | None = None
     """Segmenter with which PSNR, LPIPS and DINO-I are also measured outside the face and the hair. If unset, they are
     measured over whole images alone. ``{}`` uses the calibration model's own segmenter."""
-
-    @model_serializer(mode="wrap")
-    def _without_unset(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out instruments that the config does not use, so that they do not change the names of older runs."""
-        unused = {name for name in ("dino", "lpips", "outside") if getattr(self, name) is None}
-        return {name: value for name, value in plain(self).items() if name not in unused}
 
     @property
     def network_files(self) -> dict[str, str]:
@@ -466,8 +462,10 @@ class GateConfig(Section):
         return self.measure.partition(":")[2] or None
 
 
-class ReportConfig(Section):
+class ReportConfig(GrowingSection):
     """The contents of the HTML report."""
+
+    later: ClassVar[tuple[str, ...]] = ("random_samples",)
 
     images_per_prompt: int = Field(4, ge=0, le=64)
     """Image pairs shown per prompt: always the first ones, without any selection."""
@@ -478,13 +476,6 @@ class ReportConfig(Section):
     """Images that are kept in the run directory: those that the report shows and the random samples, or all."""
     max_mb: int = Field(20, ge=1, le=50)
     """Size limit of the report, in MB."""
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a later key that the config does not change, so that older configs stay as they are."""
-        default = type(self).model_fields["random_samples"].default
-        hidden = {"random_samples"} if self.random_samples == default else set()
-        return {name: value for name, value in plain(self).items() if name not in hidden}
 
 
 class RegisteredModelConfig(Section):

