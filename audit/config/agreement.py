@@ -302,8 +302,8 @@ def _keeping_disagreements(
             yield Problem(place, f"{message} scale what must stay too; remove the strength, or write keep: none")
     rivals = [part.method for part in parts_of(arm) if PROMPT_TEXT in part.used_alone]
     if section.blocks and "prompt" in rivals:
-        message = "expected no blocks beside a caption that the whole network reads, which names the groups too"
-        yield Problem((*place, "blocks"), f"{message}; remove them, or name blocks of the caption")
+        message = "expected no blocks beside a caption that the whole network reads, found some"
+        yield Problem((*place, "blocks"), f"{message}; remove them, or give the caption blocks of its own")
     if keeping_blocks(arm) == () and rivals:
         message = f"expected blocks beside {rivals[0]!r}, which changes the text of the whole prompt, found none"
         yield Problem(place, f"{message}; name blocks that read the caption, or write keep: none")

@@ -186,7 +186,7 @@ class _Mistake:
         return (*self.detail.get("ctx", {}).get("reads", ()), *own, *method)
 
     def follows_from(self, others: Sequence[_Mistake]) -> bool:
-        """Return whether too few items are valid only because another mistake lies in one of them."""
+        """Return whether there are too few valid items only because one of them has a mistake of its own."""
         if self.detail["type"] != "too_short" or len(self.node.value) < self.detail["ctx"]["min_length"]:
             return False
         return any(other.location[: len(self.location)] == self.location for other in others if other is not self)

@@ -91,25 +91,19 @@ def departures(protocol: Protocol, made: Made, result: AuditResult) -> tuple[Dep
 
 def _time(protocol: Protocol, made: Made) -> Iterator[Departure]:
     # Times are whole seconds: a protocol of the second in which the run began is not known to be earlier.
-    if made.finished_before and not _earlier(protocol.registered, made.begun):
+    if made.finished_before and _seconds_after(protocol.registered, made.begun) >= 0:
         found = f"run begun {made.begun}, {made.finished_before} shards finished when the protocol came"
         yield Departure("registered after the first shard was made", protocol.registered, found)
-    elif _later(protocol.registered, made.kept_at):
+    elif _seconds_after(protocol.registered, made.kept_at) > 0:
         yield Departure("registered later than the run got it (a clock is wrong)", protocol.registered, made.kept_at)
 
 
-def _earlier(first: str, second: str) -> bool:
+def _seconds_after(first: str, second: str) -> float:
+    """Return how much later the first time is; infinity if one of them cannot be read or has no zone."""
     try:
-        return datetime.fromisoformat(first) < datetime.fromisoformat(second)
-    except (TypeError, ValueError):  # no time, or one without its zone
-        return False
-
-
-def _later(first: str, second: str) -> bool:
-    try:
-        return datetime.fromisoformat(first) > datetime.fromisoformat(second)
-    except (TypeError, ValueError):  # no time, or one without its zone
-        return True
+        return (datetime.fromisoformat(first) - datetime.fromisoformat(second)).total_seconds()
+    except (TypeError, ValueError):
+        return math.inf
 
 
 def _gates(changed: tuple[Difference, ...]) -> Iterator[Departure]:

@@ -97,8 +97,8 @@ def keeping(arm: ArmConfig, phrases: Phrases, prompt: Prompt, template: str, ste
     blocks = keeping_blocks(arm)
     if blocks is None or not phrases:
         return ()
-    texts, nobody = tuple(text_with(template, prompt, own) for own in phrases), (None,) * len(phrases)
+    texts, unassigned = tuple(text_with(template, prompt, own) for own in phrases), (None,) * len(phrases)
     if not blocks:
-        return (Intervention(nobody, range(steps), texts=texts),)
+        return (Intervention(unassigned, range(steps), texts=texts),)
     first = min(window_of(part.acting_window, steps).start for part in parts_of(arm))
-    return (Intervention(nobody, range(first, steps), block_texts=dict.fromkeys(blocks, texts)),)
+    return (Intervention(unassigned, range(first, steps), block_texts=dict.fromkeys(blocks, texts)),)

@@ -25,7 +25,7 @@ from audit.generation.activations import Recorder, edited_places, is_recorded, p
 from audit.generation.baselines import Baseline, Vectors
 from audit.generation.if_needed import Phrases, Shown, keeping
 from audit.generation.parts import ShardParts
-from audit.generation.rows import Assigned, measure, table_of, with_activations
+from audit.generation.rows import Assigned, Mask, measure, table_of, with_activations
 from audit.generation.settings import ShardSettings
 from audit.mitigate.assignment import assigned_parts
 from audit.mitigate.method import Batch
@@ -100,23 +100,28 @@ def do_shard(parts: ShardParts, settings: ShardSettings, shard: Shard) -> ShardY
     first = measure(parts, shard, BASELINE, baseline.images)
     shown = Shown.of({one.name: first.codes(one.name) for one in settings.attributes}, settings, settings.batch)
     images, activations = {BASELINE: baseline.images}, {BASELINE: vectors}
+    assigned = {BASELINE: dict[str, Assigned]()}
     for arm in settings.mitigations:
+        assigned[arm.name] = {attribute: one.assigned for attribute, one in steered[arm.name].items()}
         intervention = _knowing(shown, parts, settings, shard, arm, steps) or interventions[arm.name]
         made, after = sampled.edited(intervention, places[arm.name])
-        stay = shown.stay(arm, {name: one.assigned for name, one in steered[arm.name].items()})[: len(made), None, None]
-        images[arm.name] = torch.where(torch.from_numpy(stay[..., None]), baseline.images, made)
-        # Steps that the edit does not reach have no values, in images that stay as in all others.
-        activations[arm.name] = {
-            place: np.where(stay & np.isfinite(own), vectors[place], own) for place, own in after.items()
-        }
-    assigned = {BASELINE: dict[str, Assigned]()} | {
-        name: {attribute: one.assigned for attribute, one in own.items()} for name, own in steered.items()
-    }
-    measured = {BASELINE: first} | {
-        name: measure(parts, shard, name, own) for name, own in images.items() if name != BASELINE
-    }
+        stay = shown.stay(arm, assigned[arm.name])[: len(made)]
+        images[arm.name] = _where_kept(stay, baseline.images, made)
+        activations[arm.name] = _activations_where_kept(stay, vectors, after)
+    measured = {name: first if name == BASELINE else measure(parts, shard, name, own) for name, own in images.items()}
     table = table_of(parts, settings, shard, measured, assigned)
     return ShardYield(with_activations(table, activations, settings.prompts), baseline.parts, images)
+
+
+def _where_kept(stay: Mask, before: Tensor, after: Tensor) -> Tensor:
+    """Return the images (n, 3, H, W) after an intervention, of which some stay (n,) as they were before."""
+    return torch.where(torch.from_numpy(stay).view(-1, 1, 1, 1), before, after)
+
+
+def _activations_where_kept(stay: Mask, before: Vectors, after: Vectors) -> Vectors:
+    """Return the same of activations (n, S, m); steps that the intervention does not reach have no values."""
+    rows = stay[:, None, None]
+    return {place: np.where(rows & np.isfinite(own), before[place], own) for place, own in after.items()}
 
 
 def _steered(

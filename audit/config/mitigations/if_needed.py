@@ -40,9 +40,14 @@ class IfNeededConfig(Section):
             attributes: All audited attributes.
             steered: Those that the arm steers.
         """
-        if isinstance(self.keep, str):
-            return tuple(name for name in attributes if self.keep == "others" and name not in steered)
-        return self.keep
+        return kept_of(self.keep, attributes, steered)
+
+
+def kept_of(keep: str | Sequence[str], attributes: Sequence[str], steered: Sequence[str]) -> tuple[str, ...]:
+    """Return the attributes that a value of ``keep`` selects, see :meth:`IfNeededConfig.kept`."""
+    if isinstance(keep, str):
+        return tuple(name for name in attributes if keep == "others" and name not in steered)
+    return tuple(keep)
 
 
 def if_needed_problems(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from audit.config.mitigations.if_needed import kept_of
 from reports.index.lookups import status_counts
 from reports.index.story import Story, label
 
@@ -31,10 +32,8 @@ def _changed(story: Story, arm: str) -> str:
 
 
 def _kept(story: Story, arm: Mapping[str, Any], section: Mapping[str, Any]) -> str:
-    steered = {part["attribute"] for part in arm.get("parts", (arm,))}
-    others = [one.name for one in story.attributes if one.name not in steered]
-    keep = section["keep"]
-    names = others if keep == "others" else [] if keep == "none" else keep
+    steered = [part["attribute"] for part in arm.get("parts", (arm,))]
+    names = kept_of(section["keep"], [one.name for one in story.attributes], steered)
     if not names:
         return ""
     return f" Captions of changed images name what the first image shows in {', '.join(label(name) for name in names)}."
