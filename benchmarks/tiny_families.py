@@ -122,18 +122,25 @@ def save_flux(root: Path, *, guidance_embeds: bool = True) -> Path:
     return _saved(pipeline, root)
 
 
-def save_pixart(root: Path) -> Path:
-    """Save PixArt-α: pictures of 64 × 64 before they are fitted to one of its formats."""
+def save_pixart(root: Path, *, sample_size: int = 32, tokens: int = 512, levels: int = 4) -> Path:
+    """Save PixArt-α.
+
+    Args:
+        root: Directory to write into.
+        sample_size: Of its latents; the pipeline has formats for 32.
+        tokens: Limit of its tokenizer, 512 as published.
+        levels: Of its VAE, 4 as published: a cell of the latents is 8 × 8 pixels.
+    """
     from diffusers import DPMSolverMultistepScheduler, PixArtAlphaPipeline, PixArtTransformer2DModel
 
     from audit.training.loop import seeded
 
     with seeded(4):
         parts = {
-            "vae": _vae(4, levels=4),
+            "vae": _vae(4, levels=levels),
             "text_encoder": _t5(),
             "transformer": PixArtTransformer2DModel(
-                sample_size=32,
+                sample_size=sample_size,
                 num_layers=2,
                 patch_size=2,
                 attention_head_dim=8,
@@ -147,7 +154,7 @@ def save_pixart(root: Path) -> Path:
             ),
         }
     pipeline = PixArtAlphaPipeline(
-        **parts, tokenizer=_t5_tokenizer(), scheduler=DPMSolverMultistepScheduler(beta_schedule="linear")
+        **parts, tokenizer=_t5_tokenizer(tokens), scheduler=DPMSolverMultistepScheduler(beta_schedule="linear")
     )
     return _saved(pipeline, root)
 
@@ -318,12 +325,12 @@ def _t5():
     return T5EncoderModel(T5Config(vocab_size=200, d_model=32, d_kv=8, d_ff=16, num_layers=1, num_heads=2))
 
 
-def _t5_tokenizer():
+def _t5_tokenizer(limit: int = 512):
     from transformers import T5Tokenizer
 
     special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     words = [(f"▁{word}", -3.0) for word in _WORDS] + [(sign, -9.0) for sign in "▁abcdefghijklmnopqrstuvwxyz"]
-    return T5Tokenizer(vocab=special + words, extra_ids=100, model_max_length=512)
+    return T5Tokenizer(vocab=special + words, extra_ids=100, model_max_length=limit)
 
 
 def _gemma_tokenizer():

@@ -416,7 +416,7 @@ class DiffusionGenerator:
         with Denoising(inside, watched).held():
             return self.pipeline(
                 **(embedded or {"batch_size": len(seeds)}),
-                **self._model.family.arguments(self._sampling),
+                **self._model.family.arguments(self._model.pipeline, self._sampling),
                 num_inference_steps=self._sampling.steps,
                 generator=[torch.Generator().manual_seed(seed) for seed in seeds],
                 output_type=output,
@@ -539,7 +539,7 @@ class BlackBoxGenerator:
         texts = next((one.texts for one in _parts(intervention) if one.texts is not None), None)
         images: NDArray[np.float32] = self._model.pipeline(
             **_as_prompts(texts or [prompt.text] * len(seeds)),
-            **self._model.family.arguments(self._sampling),
+            **self._model.family.arguments(self._model.pipeline, self._sampling),
             num_inference_steps=self._sampling.steps,
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             output_type="np",

@@ -130,7 +130,7 @@ class BlackBox:
         """Return nothing: the pipeline is called with the text itself."""
         return {}
 
-    def arguments(self, sampling: SamplingConfig) -> dict[str, Any]:
+    def arguments(self, pipeline: Any, sampling: SamplingConfig) -> dict[str, Any]:  # noqa: ANN401
         """Return guidance, size and negative prompt, each if it is set."""
         settings = {
             "guidance_scale": sampling.guidance,

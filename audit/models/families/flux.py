@@ -94,10 +94,10 @@ class Flux(LatentFamily):
         negative = pipeline.encode_prompt(sampling.negative_prompt or "", None, pipeline.device)
         return rows | {f"negative_{name}": row for name, row in zip(self.embeddings, negative[:2], strict=True)}
 
-    def arguments(self, sampling: SamplingConfig) -> dict[str, Any]:
+    def arguments(self, pipeline: Any, sampling: SamplingConfig) -> dict[str, Any]:  # noqa: ANN401
         """Return also the scale of true guidance."""
         true = {} if sampling.true_guidance is None else {"true_cfg_scale": sampling.true_guidance}
-        return super().arguments(sampling) | true
+        return super().arguments(pipeline, sampling) | true
 
     def kept(self, pipeline: Any, latents: Tensor) -> Tensor:  # noqa: ANN401
         """Return a token (B, T, 4c) for each 2 × 2 cells."""

@@ -155,7 +155,7 @@ class Family(Protocol):
         """Return the arguments of the pipeline's call that stand for one text, each with one row."""
         ...
 
-    def arguments(self, sampling: SamplingConfig) -> dict[str, Any]:
+    def arguments(self, pipeline: Any, sampling: SamplingConfig) -> dict[str, Any]:  # noqa: ANN401 - a pipeline
         """Return the other arguments of the pipeline's call: guidance and size."""
         ...
 

@@ -257,7 +257,7 @@ class LatentFamily:
             "negative_prompt": sampling.negative_prompt,
         }
 
-    def arguments(self, sampling: SamplingConfig) -> dict[str, Any]:
+    def arguments(self, pipeline: Any, sampling: SamplingConfig) -> dict[str, Any]:  # noqa: ANN401
         """Return guidance, and height and width if the config sets them."""
         sides = {"height": sampling.height, "width": sampling.width}
         return {"guidance_scale": sampling.guidance, **{key: side for key, side in sides.items() if side is not None}}

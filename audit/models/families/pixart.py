@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from audit.config.sections import SamplingConfig
@@ -34,6 +34,10 @@ class PixArtAlpha(LatentFamily):
     blocks: tuple[str, ...] = ("pos_embed", "transformer_blocks", "proj_out")
     schedulers: tuple[str, ...] = DIFFUSION
     longest_text = 120
+    formats: tuple[int, ...] = (32, 64, 128)
+    """Values of ``sample_size`` for which the pipeline lists formats; it fits a size to the nearest of them."""
+    multiple: int = 8
+    """What the pipeline's call takes sides in multiples of, in pixels; it fits them first where it has formats."""
     embeddings = (
         "prompt_embeds", "prompt_attention_mask", "negative_prompt_embeds", "negative_prompt_attention_mask"
     )  # fmt: skip
@@ -55,11 +59,32 @@ class PixArtAlpha(LatentFamily):
         named = ("clean_caption", "max_sequence_length", "complex_human_instruction")
         known = inspect.signature(type(pipeline).__call__).parameters
         usual = {name: known[name].default for name in named if name in known}
-        return super().encoding(pipeline, sampling) | usual | {"negative_prompt": sampling.negative_prompt or ""}
+        # A text is padded to this length, and a tokenizer with a smaller limit has no text that long.
+        length = min(usual["max_sequence_length"], int(pipeline.tokenizer.model_max_length))
+        own = {"negative_prompt": sampling.negative_prompt or "", "max_sequence_length": length}
+        return super().encoding(pipeline, sampling) | usual | own
 
-    def arguments(self, sampling: SamplingConfig) -> dict[str, Any]:
-        """Return also no negative prompt, whose default clashes with its embeddings."""
-        return super().arguments(sampling) | {"negative_prompt": None}
+    def arguments(self, pipeline: Any, sampling: SamplingConfig) -> dict[str, Any]:  # noqa: ANN401
+        """Return also no negative prompt, whose default clashes with its embeddings, and no formats if there are none.
+
+        The pipelines refuse to fit pictures to the formats of a ``sample_size`` for which they list none.
+        """
+        own = super().arguments(pipeline, sampling) | {"negative_prompt": None}
+        fitted = pipeline.transformer.config.sample_size in self.formats
+        return own if fitted else own | {"use_resolution_binning": False}
+
+    def unfit_sampling(self, configs: PipelineConfigs, sampling: SamplingConfig) -> Iterator[tuple[str, str]]:
+        """Find also sides that the pipeline's call refuses, if it does not fit them to a format."""
+        found = tuple(super().unfit_sampling(configs, sampling))
+        yield from found
+        published, cell = self.published_size(configs), self.cell(configs)
+        if found or published[0] in self.formats:
+            return
+        for key, cells in zip(("height", "width"), published, strict=True):
+            side = getattr(sampling, key) or cells * cell
+            if side % self.multiple:
+                message = f"expected a multiple of {self.multiple}, as the pipeline of {self.name} takes, found {side}"
+                yield key, f"{message}; set sampling.{key}"
 
     def prediction_shape(self, configs: PipelineConfigs, noisy: Tensor) -> tuple[int, ...]:
         """Return the shape of a prediction, which may hold a variance beside the noise."""
@@ -99,6 +124,7 @@ class PixArtSigma(PixArtAlpha):
 
     name = "PixArt-Σ"
     pipelines = ("PixArtSigmaPipeline",)
+    formats = (32, 64, 128, 256)
     longest_text = 300
 
 
@@ -116,6 +142,8 @@ class Sana(PixArtAlpha):
     blocks = ("patch_embed", "transformer_blocks", "proj_out")
     schedulers = ("DPMSolverMultistepScheduler", "FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler")
     flow = True
+    formats = (16, 32, 64, 128)
+    multiple = 32
     longest_text = 300
 
     def cell(self, configs: PipelineConfigs) -> int:

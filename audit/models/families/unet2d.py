@@ -136,7 +136,7 @@ class Unet2d:
             )
         return {}
 
-    def arguments(self, sampling: SamplingConfig) -> dict[str, Any]:
+    def arguments(self, pipeline: Any, sampling: SamplingConfig) -> dict[str, Any]:  # noqa: ANN401
         """Return nothing: such a pipeline has neither guidance nor a choice of size."""
         return {}
 
