@@ -247,7 +247,7 @@ class LensConfig(GrowingSection):
     path: Text | None = None
     """An existing lens. If unset, the lens that fits this model and these settings; it is built first if missing."""
     hookpoint: Text = "mid_block"
-    """Module of the U-Net whose output is read and edited."""
+    """Module of the denoiser whose output is read and edited."""
     whole_map: bool = False
     """Encode the whole feature map as one vector instead of each position separately."""
     expansion: int = Field(8, ge=1, le=256)
@@ -289,7 +289,7 @@ class LensConfig(GrowingSection):
     """Images that may change in another attribute (or lose their face) for each image that an edit moves to its
     assigned group. The search uses a stronger edit only within this budget; a smaller budget preserves more images."""
     unseen: Literal["predict", "search"] = "predict"
-    """Strengths of prompts from which the lens was not built. ``predict`` predicts them from one U-Net call if the
+    """Strengths of prompts from which the lens was not built. ``predict`` predicts them from one denoiser call if the
     prediction was accurate for the lens's own prompts, and searches the others; ``search`` searches all."""
     locate: bool = False
     """Make the location map of the model before a run or a dissection if there is none. A map that exists already, made

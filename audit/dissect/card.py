@@ -113,7 +113,7 @@ def _predictions(plain: Mapping[str, Any]) -> Iterator[str]:
     if not lines:
         return
     yield from ("", "## Prompts that the lens was not made from", "")
-    yield "Root-mean-square error of the strength where each prompt is predicted from all others by one U-Net call:"
+    yield "Root-mean-square error of the strength where each prompt is predicted from all others by one denoiser call:"
     yield from ("", "| attribute | group | error | error of the mean | used |", "| --- | --- | --- | --- | --- |")
     for attribute, by_group in lines.items():
         used = "predicted" if is_trusted(by_group, plain["groups"][attribute]) else "searched"

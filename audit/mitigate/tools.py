@@ -8,8 +8,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import NoReturn
 
-from torch import Tensor
-
 from audit.config.slices import Attributes, MeasurementRequest
 from audit.dissect.lens import Lens
 from audit.models.device import device_here
@@ -22,9 +20,6 @@ from audit.perception.judges.registry import load_judge
 from audit.perception.segmenters.outside import Outside, load_outside
 from audit.storage.folder_copy import folder_on_disk
 from audit.storage.place import Place
-
-_MARKS = 2
-"""The mark of the end of a text, and the first place, which is 0."""
 
 
 def _no_clip() -> NoReturn:
@@ -106,15 +101,3 @@ def fit_tools(
         return load_outside(measured.quality.outside, measured.model) or _no_outside()
 
     return FitTools(generator, judge, loaded_lens, clip, dino, outside)
-
-
-def from_last_token(generator: DiffusionGenerator, text: str) -> Tensor:
-    """Return the embeddings ``(T, D)`` of the last token of a text and of everything behind it.
-
-    Raises:
-        ValueError: The model reads no text.
-    """
-    rows, reader = generator.embeddings(text)["prompt_embeds"][0], generator.reader
-    if reader is None:
-        raise ValueError("expected a model that reads text, found one that reads none; use another method")
-    return rows[reader.count(text) - _MARKS :]

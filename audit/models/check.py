@@ -273,7 +273,9 @@ class _Built:
             try:
                 if not chosen_by_method(place):
                     check_hookpoint(self.denoiser, path, self.predict, self._family.stream)
-                if CROSS_ATTENTION in place:
+                # Where a module or the family has none, the check of the method or of its modules says so.
+                known = self._family.cross_attention and path.split(".")[0] in self._family.blocks
+                if CROSS_ATTENTION in place and known:
                     check_cross_attention(self.denoiser, path)
             except ValueError as error:
                 yield Problem(place, str(error), reads=(_SOURCE,))
@@ -281,7 +283,7 @@ class _Built:
     @property
     def _has_text_inside(self) -> bool:
         """Whether modules may have cross-attention; methods that need it are refused for any other model."""
-        return self._family.denoiser == "unet" and bool(self._family.read_by_denoiser)
+        return self._family.cross_attention and bool(self._family.read_by_denoiser)
 
     def _unfit_sampling(self, sampling: SamplingConfig) -> Iterator[tuple[str, str]]:
         """Find settings of the sampling that this model does not have, and steps that cannot be taken."""

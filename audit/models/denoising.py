@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor, cat, nn, stack
 
 from audit.models.files.untrusted_model import UnfitModelError
-from audit.models.hooks import edit_place, edit_text, stream_of
+from audit.models.hooks import edit_place, edit_text, edit_text_mask, stream_of
 from audit.models.intervention import Intervention, Observer, Predictions
 from audit.models.replay import FrontOutputs, SharedSteps, forward_through, shared_steps
 from audit.models.schedulers.noised import Start
@@ -50,6 +50,19 @@ class EnoughError(Exception):
 
 
 @dataclass(frozen=True)
+class BlockText:
+    """What a block reads in the conditional half in place of the prompt.
+
+    Attributes:
+        rows: Embeddings (B, L, D), as the cross-attention of the block reads them.
+        mask: What is added to the scores of the tokens (B, 1, L); None if the model hides none.
+    """
+
+    rows: Tensor
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Watched:
     """What is watched and changed in one call of a pipeline.
 
@@ -58,7 +71,7 @@ class Watched:
         guidance: Scale of guidance in one batch.
         observers: What looks at the maps.
         intervention: What is changed, None for nothing.
-        block_texts: Block → embeddings (B, L, D) that it reads in the conditional half.
+        block_texts: Block → what it reads in the conditional half.
         concepts: For each further text of a guidance, argument of the denoiser → its value for one image, (1, …);
             ``part.name`` is a key of an argument that is a dict.
         first_call_alone: Stop after the first call of the denoiser.
@@ -72,7 +85,7 @@ class Watched:
     guidance: float
     observers: Observers = field(default_factory=dict)
     intervention: Intervention | None = None
-    block_texts: Mapping[str, Tensor] | None = None
+    block_texts: Mapping[str, BlockText] | None = None
     concepts: tuple[Mapping[str, Tensor], ...] = ()
     first_call_alone: bool = False
     unconditional: Observers = field(default_factory=dict)
@@ -125,8 +138,11 @@ class Denoising:
                 held.enter_context(self._front.watched())
             for path in self._seen:
                 held.enter_context(self._hooked(path))
-            for path, rows in (self._watched.block_texts or {}).items():
-                held.enter_context(edit_text(self._inside.module(path), partial(self._with_conditional, path, rows)))
+            for path, read in (self._watched.block_texts or {}).items():
+                module = self._inside.module(path)
+                held.enter_context(edit_text(module, partial(self._with_conditional, path, read.rows)))
+                if read.mask is not None:
+                    held.enter_context(edit_text_mask(module, partial(self._with_conditional, path, read.mask)))
             held.enter_context(_stepping(self._inside.scheduler, self._take_step))
             held.callback(self._return_weights)
             yield
@@ -260,7 +276,7 @@ class Denoising:
         observer(self._step, h[:batch])
 
     def _with_conditional(self, path: str, rows: Tensor, text: Tensor) -> Tensor:
-        """Replace the conditional half of the text that a block reads."""
+        """Replace the conditional half of the text that a block reads, or of its mask."""
         if self._edits_off or self._calls != 1 or not any(path in one.block_texts for one in self._acting):
             return text
         return cat([text[: -len(rows)], rows])

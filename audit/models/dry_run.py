@@ -56,10 +56,14 @@ def check_cross_attention(denoiser: nn.Module, path: str) -> None:
     """
     own = find_hookpoint(denoiser, Place.parse(path).module)
     if not any(_reads_text(module) for module in own.modules()):
-        blocks = dict.fromkeys(
-            name.partition(".transformer_blocks.")[0] for name, one in denoiser.named_modules() if _reads_text(one)
-        )
+        blocks = dict.fromkeys(_block_of(name) for name, one in denoiser.named_modules() if _reads_text(one))
         raise ValueError(f"expected a module with cross-attention ({listing(blocks) or 'none'}), found {path!r}")
+
+
+def _block_of(attention: str) -> str:
+    """Return the address of the part of a U-Net, or of the block of a transformer, that an attention is in."""
+    part, inside, _ = attention.partition(".transformer_blocks.")
+    return part if inside else attention.rpartition(".")[0]
 
 
 def _reads_text(module: nn.Module) -> bool:

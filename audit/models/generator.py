@@ -20,6 +20,7 @@ from audit.calibration.world import World, draw_labels, face_noise
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.denoising import (
     NO_OBSERVERS,
+    BlockText,
     Denoising,
     EnoughError,
     Inside,
@@ -43,8 +44,9 @@ from audit.records.work import PairPrompt, Prompt
 # B images, H W pixels
 
 
-_UNET_INPUTS = 2
-"""Positional inputs of a U-Net in diffusers' pipelines: noisy latents and timestep."""
+_MASK = "prompt_attention_mask"
+_HIDDEN = -10_000.0
+"""What transformers of diffusers add to the score of a hidden token."""
 
 _TRIAL_IMAGES = 2
 
@@ -284,8 +286,23 @@ class DiffusionGenerator:
             raise ValueError("expected a model that reads text, found one that reads none; use another method")
         encoded = self._encoded(text)
         found = {name: rows for name, rows in encoded.items() if _is_embedding(name)}
-        mask = encoded.get("prompt_attention_mask")
+        mask = encoded.get(_MASK)
         return found if mask is None else found | {"prompt_embeds": found["prompt_embeds"][:, mask[0].bool()]}
+
+    @torch.inference_mode()
+    def from_last_token(self, text: str) -> Tensor:
+        """Return the embeddings ``(T, D)`` of the last token of a text and of everything behind it that is not hidden.
+
+        They are what cross-attention reads: PixArt projects the embeddings of its text encoder before.
+
+        Raises:
+            ValueError: The model reads no text.
+        """
+        own = self.embeddings(text)["prompt_embeds"]
+        rows, reader = self._model.family.read_by_blocks(self.denoiser, own)[0], self.reader
+        # A mask leaves the tokens that are read, which are others than those of the text if the pipeline changes it.
+        tokens = len(rows) if reader is None or _MASK in self._encoded(text) else reader.count(text)
+        return rows[tokens - 1 - (reader.end_marks if reader else 0) :]
 
     def read_by_denoiser(self, text: str) -> dict[str, Tensor]:
         """Embed a text anew, with gradients to weights that ask for them.
@@ -310,10 +327,10 @@ class DiffusionGenerator:
     def first_call(self, text: str, seeds: Sequence[int]) -> tuple[Tensor, dict[str, Any]]:
         """Return how the denoiser is called first: noisy latents ``(B, c, h, w)``, and what it reads beside them.
 
-        With guidance, what it reads has 2B rows, those of the empty prompt first.
+        With guidance, what it reads has 2B rows, those of the empty prompt first; the timestep is left out.
 
         Raises:
-            ValueError: It is called in another way than a U-Net.
+            ValueError: It is called without latents or without a timestep.
         """
         seen: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         hook = self.denoiser.register_forward_pre_hook(
@@ -323,15 +340,11 @@ class DiffusionGenerator:
             self.first_prediction(text, seeds, {})
         finally:
             hook.remove()
-        inputs, named = seen[0]
-        if len(inputs) != _UNET_INPUTS:
-            raise ValueError(
-                f"expected a U-Net, found {type(self.denoiser).__name__}; choose a method that is not trained"
-            )
-        return inputs[0][-len(seeds) :].clone(), named
+        noisy, _, read = split_call(*seen[0])
+        return noisy[-len(seeds) :].clone(), read
 
     def first_maps(self, text: str, seeds: Sequence[int]) -> Tensor:
-        """Return the hookpoint's maps ``(B, C, H, W)`` of the conditional half in the first step: one U-Net call."""
+        """Return the hookpoint's maps ``(B, C, H, W)`` of the conditional half in the first step, from one call."""
         seen: list[Tensor] = []
         observers: Observers = {self._hookpoint: lambda _step, h: seen.append(h)}
         watched = Watched(len(seeds), self._sampling.guidance, observers, first_call_alone=True)
@@ -455,7 +468,8 @@ class DiffusionGenerator:
         first, second = self._encoded(own), self._encoded(named)
         return {name: between(first[name], second[name], strength) for name in second}
 
-    def _block_texts(self, own: Sequence[str], intervention: Intervention | None) -> dict[str, Tensor]:
+    @torch.inference_mode()
+    def _block_texts(self, own: Sequence[str], intervention: Intervention | None) -> dict[str, BlockText]:
         """Embed the texts that single blocks read."""
         parts = [one for one in _parts(intervention) if one.block_texts]
         if not parts:
@@ -463,15 +477,21 @@ class DiffusionGenerator:
         if self.reader is None:
             raise ValueError("expected a model that reads text, found one that reads none; remove the texts by block")
         return {
-            path: torch.cat(
-                [
-                    self._between(*each)["prompt_embeds"]
-                    for each in zip(own, texts, one.text_strengths or (1.0,) * len(own), strict=True)
-                ]
+            path: self._as_blocks_read(
+                [self._between(*each) for each in zip(own, texts, one.text_strengths or (1.0,) * len(own), strict=True)]
             )
             for one in parts
             for path, texts in one.block_texts.items()
         }
+
+    def _as_blocks_read(self, encoded: Sequence[Mapping[str, Tensor]]) -> BlockText:
+        """Return the texts of a batch as blocks read them, with the masks of their own tokens."""
+        embedded = torch.cat([one["prompt_embeds"] for one in encoded])
+        rows, masks = self._model.family.read_by_blocks(self.denoiser, embedded), [one.get(_MASK) for one in encoded]
+        if masks[0] is None:
+            return BlockText(rows)
+        shown = torch.cat([mask for mask in masks if mask is not None]).to(rows.dtype)
+        return BlockText(rows, ((1 - shown) * _HIDDEN)[:, None])
 
     def _concepts(self, intervention: Intervention | None) -> tuple[Mapping[str, Tensor], ...]:
         """Embed the further texts of a guidance, by the argument of the denoiser that reads them.
@@ -549,6 +569,21 @@ class BlackBoxGenerator:
 
 def _parts(intervention: Intervention | None) -> tuple[Intervention, ...]:
     return () if intervention is None else intervention.parts
+
+
+def split_call(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Return noisy latents and timestep of a call of a denoiser, and what else it reads, by argument.
+
+    Pipelines give both to a U-Net by their places, and the timestep to a transformer by its name.
+
+    Raises:
+        ValueError: One is not there.
+    """
+    read = dict(named)
+    timestep = inputs[1] if len(inputs) > 1 else read.pop("timestep", None)
+    if not inputs or timestep is None:
+        raise ValueError("expected a denoiser that is called with latents and a timestep; choose another method")
+    return inputs[0], torch.as_tensor(timestep), read
 
 
 def between(own: Tensor, named: Tensor, strength: float) -> Tensor:

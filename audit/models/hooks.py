@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,8 @@ from audit.records.located.places import Kind
 
 _TOKEN_AXES = 3
 _TEXT = "encoder_hidden_states"
+_TEXT_MASKS = ("encoder_attention_mask", "attention_mask")
+"""Arguments of a block and of an attention that hide tokens of the text; a block's second is for its own tokens."""
 _HIDDEN = "hidden_states"
 
 MapEdit = Callable[[Tensor], Tensor]
@@ -40,6 +42,8 @@ def edit_place(module: nn.Module, kind: Kind, edit: MapEdit, stream: int = 0) ->
     """
     if kind == "text":
         held = edit_text(module, lambda text: _edited(text, edit))
+    elif kind == "text-mask":
+        held = edit_text_mask(module, lambda mask: _edited(mask, edit))
     elif kind == "skips":
         held = _edit_tuple(module, lambda output: _with_skips(output, edit))
     elif kind == "output":
@@ -248,25 +252,67 @@ def edit_text(block: nn.Module, edit: Callable[[Tensor], Tensor]) -> Iterator[No
             blocks and attentions of diffusers do.
         edit: Returns text embeddings (2B or B, L, D) in place of its argument, of the same shape.
     """
+    names = list(inspect.signature(block.forward).parameters)
 
     def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
-        text = inputs[position] if position is not None and position < len(inputs) else named.get(_TEXT)
-        if not isinstance(text, Tensor):
-            raise TypeError(
-                f"a block whose text is replaced must read text, found {type(module).__name__}, which reads none; "
-                "choose a block with cross-attention such as 'mid_block'"
-            )
-        if position is not None and position < len(inputs):
-            return (*inputs[:position], edit(text), *inputs[position + 1 :]), named
-        return inputs, named | {_TEXT: edit(text)}
+        return _with_argument(names, _TEXT, edit(_text_of(module, names, inputs, named)), inputs, named)
 
-    names = list(inspect.signature(block.forward).parameters)
-    position = names.index(_TEXT) if _TEXT in names else None
     handle = block.register_forward_pre_hook(hook, with_kwargs=True)
     try:
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def edit_text_mask(block: nn.Module, edit: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace what hides tokens of the text that a block reads by ``edit(mask)`` while the code inside runs.
+
+    Args:
+        block: As for :func:`edit_text`.
+        edit: Returns what is added to the scores of the tokens (2B or B, 1, L) in place of its argument, of the same
+            shape: 0 for a token that is read, a large negative number for one that is hidden. A block without a mask
+            reads zeros.
+    """
+    names = list(inspect.signature(block.forward).parameters)
+    argument = next((name for name in _TEXT_MASKS if name in names), _TEXT_MASKS[0])
+
+    def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:  # noqa: ANN401 - torch's hook signature
+        text, own = _text_of(module, names, inputs, named), _argument(names, argument, inputs, named)
+        before = own if isinstance(own, Tensor) else text.new_zeros(len(text), 1, text.shape[1])
+        after = edit(before)
+        return None if after is before else _with_argument(names, argument, after, inputs, named)
+
+    handle = block.register_forward_pre_hook(hook, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def _text_of(module: nn.Module, names: Sequence[str], inputs: tuple[Any, ...], named: dict[str, Any]) -> Tensor:
+    text = _argument(names, _TEXT, inputs, named)
+    if isinstance(text, Tensor):
+        return text
+    raise TypeError(
+        f"a block whose text is replaced must read text, found {type(module).__name__}, which reads none; choose a "
+        "block with cross-attention such as 'mid_block'"
+    )
+
+
+def _argument(names: Sequence[str], name: str, inputs: tuple[Any, ...], named: dict[str, Any]) -> object:
+    """Return an argument of a call, which may be given by its place among the names or by name."""
+    return dict(zip(names, inputs, strict=False)).get(name, named.get(name))
+
+
+def _with_argument(
+    names: Sequence[str], name: str, value: Tensor, inputs: tuple[Any, ...], named: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the inputs of a call with another value of one argument, given as it was."""
+    place = names.index(name) if name in names else len(inputs)
+    if place < len(inputs):
+        return (*inputs[:place], value, *inputs[place + 1 :]), named
+    return inputs, named | {name: value}
 
 
 def find_hookpoint(network: nn.Module, path: str) -> nn.Module:

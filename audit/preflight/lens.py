@@ -37,7 +37,9 @@ def check_lens(
 
     blocks = blocks_of(model)
     for place, path in hookpoints.items():
-        if not chosen_by_method(place):  # what a method chooses itself is in any U-Net
+        if chosen_by_method(place):
+            yield from _no_own_module(place, path, model)
+        else:
             yield from _no_module(place, path, blocks)
         yield from _no_text_of_blocks(place, model)
     for place, own in _each_lens(lens):
@@ -132,15 +134,28 @@ def _no_module(at: Location, hookpoint: str, blocks: Sequence[str]) -> Iterator[
         yield Problem(at, message + suggestion(part, blocks))
 
 
+def _no_own_module(at: Location, path: str, model: ModelConfig) -> Iterator[Problem]:
+    """Find a module that a method chooses itself, and that only the denoisers of other families have."""
+    from audit.models.families.registry import family_here
+
+    family = family_here(model)
+    if family is not None and family.cross_attention and path not in family.blocks:
+        message = (
+            f"expected modules with cross-attention, found none: {family.name} has no {path}, where this method finds "
+            f"it itself; name some, for example {at[-1]}: [transformer_blocks.0]"
+        )
+        yield Problem(at, message, reads=(("model", "source"),))
+
+
 def _no_text_of_blocks(at: Location, model: ModelConfig) -> Iterator[Problem]:
     """Find blocks that are to read a caption, in a denoiser whose blocks do not read the embeddings of a text."""
     from audit.models.families.registry import family_here
 
     family = family_here(model)
-    if "blocks" in at and family is not None and family.denoiser not in ("unet", ""):
+    if "blocks" in at and family is not None and family.denoiser and not family.cross_attention:
         message = (
-            f"expected a U-Net, whose blocks read the embeddings of the text, found {family.name}; remove blocks, so "
-            "that the whole network reads the caption"
+            "expected a denoiser whose blocks read the embeddings of the text, such as a U-Net or PixArt, found "
+            f"{family.name}; remove blocks, so that the whole network reads the caption"
         )
         yield Problem(at, message, reads=(("model", "source"),))
 

@@ -77,8 +77,8 @@ def check_reverse_steps(
 def check_methods(model: ModelConfig, sampling: SamplingConfig, mitigations: Sequence[ArmConfig]) -> Iterator[Problem]:
     """Find methods that need something of the model that it does not have.
 
-    These are guidance in one batch, cross-attention, prompts, a U-Net to train through that is not trained for flow
-    matching, or blocks that are not compiled.
+    These are guidance in one batch, cross-attention, prompts, a denoiser to train through that is not trained for flow
+    matching, a U-Net that is named, or blocks that are not compiled.
 
     Yields:
         Problems, each with its place in the config.
@@ -106,14 +106,14 @@ def check_methods(model: ModelConfig, sampling: SamplingConfig, mitigations: Seq
             message = f"expected a model with classifier-free guidance in one batch for {one.method}, found {found}"
             remedy = "set sampling.guidance above 1 if the model has it, or use another method"
             yield Problem(place, f"{message}, sampled without; {remedy}", reads=reads)
-        if one.needs_cross_attention and family is not None and family.denoiser != "unet":
-            message = f"expected cross-attention that reads the text's embeddings, as a U-Net has, for {one.method}"
-            yield Problem(place, f"{message}, found {found}; use another method", reads=reads)
-        obstacle = None if family is None else _untrainable(one, family)
+        obstacle = None if family is None else (_without_cross_attention(one, family) or _untrainable(one, family))
         if obstacle is not None:
             yield Problem(place, obstacle, reads=(("model", "source"),))
-        if model.compile and one.hooks_inside_blocks and (family is None or family.denoiser == "unet"):
+            continue
+        if model.compile and one.hooks_inside_blocks:
             yield Problem(place, _compiled(one), reads=(("model", "compile"),))
+        if family is not None and isinstance(one, FinetuningConfig):
+            yield from _no_unet(at, one, family)
 
 
 def _compiled(section: MitigationConfig) -> str:
@@ -126,17 +126,35 @@ def _compiled(section: MitigationConfig) -> str:
     )
 
 
+def _without_cross_attention(section: MitigationConfig, family: Family) -> str | None:
+    """Return why a method that changes cross-attention cannot change that of a model; None if it can."""
+    if not section.needs_cross_attention or family.cross_attention:
+        return None
+    message = (
+        f"expected cross-attention that reads the text's embeddings, as a U-Net or PixArt has, for {section.method}"
+    )
+    return f"{message}, found {family.name}; use another method"
+
+
 def _untrainable(section: MitigationConfig, family: Family) -> str | None:
     """Return why the training of a method cannot follow a model; None if it can, or the method has none."""
-    if not section.trains_through_unet:
+    if not section.trains_through_denoiser:
         return None
-    if family.denoiser and (family.denoiser != "unet" or family.flow):
-        message = f"expected a method that trains through no U-Net, found {section.method!r}"
-        return f"{message}; {family.name} has another denoiser; choose h_distribution or mean_difference"
+    if family.denoiser and family.flow:
+        message = f"expected a model that is trained on noise levels (betas), as {section.method} trains on them"
+        return f"{message}, found {family.name}, trained for flow matching; choose h_distribution or mean_difference"
     if section.needs_text_encoder and not family.read_by_denoiser:
-        message = f"expected a U-Net that reads the embeddings of prompts for {section.method}, found {family.name}"
+        message = f"expected a denoiser that reads the embeddings of prompts for {section.method}, found {family.name}"
         return f"{message}; use another method"
     return None
+
+
+def _no_unet(at: Location, section: FinetuningConfig, family: Family) -> Iterator[Problem]:
+    """Find a U-Net that a model does not have among the networks to change."""
+    if family.denoiser == "unet" or "unet" not in section.networks:
+        return
+    message = f"expected text_encoder or denoiser, found unet, which {family.name} does not have; write denoiser"
+    yield Problem((*at, "networks", section.networks.index("unet")), message, reads=(("model", "source"),))
 
 
 def _source_problems(model: ModelConfig, sampling: SamplingConfig, hookpoints: Hookpoints) -> Iterator[Problem]:

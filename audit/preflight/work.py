@@ -34,7 +34,7 @@ class Work:
         fit_passes: How often an image passes the denoiser with gradients in trainings that sample their own images.
         shards_per_prompt: Shards of each prompt, the smallest number if prompts differ; a shard makes all arms of its
             images.
-        unet_calls: Images that pass the U-Net, over all arms and steps, including the padding of short shards; 0 for
+        unet_calls: Images that pass the denoiser, over all arms and steps, including the padding of short shards; 0 for
             a model without a network.
         images_by_prompt: Images in each arm by prompt id, if prompts differ.
         shards_by_prompt: Shards by prompt id, if prompts differ.

@@ -55,7 +55,7 @@ def show_work(work: Work, commands: Sequence[CommandWork] = ()) -> None:
         for line in work.preparation:
             console.print(line, highlight=False, markup=False)
         console.print(
-            f"{work.unet_calls:,} U-Net calls (one image, one step, one half of the guidance)", highlight=False
+            f"{work.unet_calls:,} denoiser calls (one image, one step, one half of the guidance)", highlight=False
         )
     for one in commands:
         console.print(f"Not in these figures: {one.summary}", highlight=False, markup=False)

@@ -65,32 +65,36 @@ CASES = {
         {"strength": 3.0, "features_per_group": 2, "images_per_group": 2, "equal_norm": False, "project": 0.9},
         {"strength": 0.0},
     ),
-    "gated_cross_attention": Case({"push": 3.0, "images_per_group": 2, "gate": False}, {"strength": 0.0}, ("sdxl",)),
+    "gated_cross_attention": Case(
+        {"push": 3.0, "images_per_group": 2, "gate": False}, {"strength": 0.0}, ("sdxl", "pixart", "sana")
+    ),
     "fair_pca": Case({"push": 3.0}, {"strength": 0.0}, ("sdxl", "sd3", "flux", "pixart")),
     "fair_diffusion": Case({"scale": 30.0, "warm_up": 1, "threshold": 0.5}, {"scale": 0.0}, ("sdxl", "sd3", "pixart")),
     "uce": Case(
         {"rounds": 6, "images_per_prompt": FIRST_ROUND, "gain": 5.0, "tolerance": 0.0},
         {"strength": 0.0},
-        ("sdxl",),
+        ("sdxl", "pixart", "sana"),
         BalancedBySecondRound,
     ),
-    "latent_direction": Case(SHORT["latent_direction"] | {"strength": 1000.0}, {"strength": 0.0}, ("sdxl",)),
-    "latent_editing": Case(SHORT["latent_editing"] | {"strength": 1000.0}, {"strength": 0.0}),
+    "latent_direction": Case(SHORT["latent_direction"] | {"strength": 1000.0}, {"strength": 0.0}, ("sdxl", "pixart")),
+    "latent_editing": Case(SHORT["latent_editing"] | {"strength": 1000.0}, {"strength": 0.0}, ("pixart",)),
     "entanglement_free_attention": Case(
-        SHORT["entanglement_free_attention"] | {"strength": 300.0}, {"strength": 0.0}, ("sdxl",)
+        SHORT["entanglement_free_attention"] | {"strength": 300.0}, {"strength": 0.0}, ("sdxl", "pixart")
     ),
-    "finetuning": Case(SHORT["finetuning"] | {"strength": 30.0}, {"strength": 0.0}, ("sdxl",)),
+    "finetuning": Case(SHORT["finetuning"] | {"strength": 30.0}, {"strength": 0.0}, ("sdxl", "pixart")),
     "h_distribution": Case(SHORT["h_distribution"] | {"strength": 1e5}, {"strength": 0.0}, ("sd3", "pixart")),
 }
 PROJECTED = [method for method, case in CASES.items() if "project" in case.settings]
-FITTED = [name for name, method in METHODS.items() if method.fit is not None]
-
 MODELS = {
     "sd": (SamplingConfig(steps=STEPS, guidance=2.0, scheduler="DDIMScheduler"), "mid_block"),
     "sdxl": (SamplingConfig(steps=STEPS, guidance=2.0), "mid_block"),
     "sd3": (SamplingConfig(steps=STEPS, guidance=2.0), "transformer_blocks.0"),
     "flux": (SamplingConfig(steps=STEPS, guidance=2.0, height=32, width=32), "transformer_blocks.0"),
-    "pixart": (SamplingConfig(steps=STEPS, guidance=2.0, height=64, width=64), "transformer_blocks.0"),
+    "pixart": (
+        SamplingConfig(steps=STEPS, guidance=2.0, height=64, width=64, scheduler="DDIMScheduler"),
+        "transformer_blocks.0",
+    ),
+    "sana": (SamplingConfig(steps=STEPS, guidance=2.0), "transformer_blocks.0"),
 }
 
 
@@ -132,9 +136,10 @@ def ready(generator_of, tmp_path_factory):
 def section_of(method, family="sd", **settings):
     plain = {"name": "m", "method": method, "attribute": "gender", **CASES[method].settings, **settings}
     section = TypeAdapter(MitigationConfig).validate_python(plain)
-    if not hasattr(section, "hookpoints"):
-        return section
-    return section.model_copy(update={"hookpoints": (MODELS[family][1],)})
+    hookpoint = MODELS[family][1]
+    if hasattr(section, "layers") and hookpoint != "mid_block":  # a transformer has no decoder to find layers in
+        return section.model_copy(update={"layers": (hookpoint,)})
+    return section.model_copy(update={"hookpoints": (hookpoint,)}) if hasattr(section, "hookpoints") else section
 
 
 def state(generator):
@@ -156,6 +161,9 @@ def on_models(*names):
         for family in ("sd", *CASES[method].models)
         if family in names or not names
     ]
+
+
+FITTED = [(method, family) for method, family in on_models("sd", "pixart") if METHODS[method].fit is not None]
 
 
 def test_every_method_is_tested():
@@ -255,23 +263,26 @@ def test_any_number_of_groups_can_be_steered_to(method, generator_of, ready):
         assert len({picture.numpy().tobytes() for picture in pictures}) == len(THREE)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_an_uneven_target_is_met_by_the_assignment(method, generator_of, ready):
-    section = section_of(method, target={"female": 0.25, "male": 0.75})
+@pytest.mark.parametrize(("method", "family"), on_models("sd", "pixart"))
+def test_an_uneven_target_is_met_by_the_assignment(method, family, generator_of, ready):
+    section = section_of(method, family, target={"female": 0.25, "male": 0.75})
     assigned = assigned_groups(section, TWO, [ImageKey("doctor", i) for i in range(4)], 0)
     assert Counter(assigned) == {"female": 1, "male": 3}
-    arm = ready(method, target={"female": 0.25, "male": 0.75})(assigned)
+    arm = ready(method, family, target={"female": 0.25, "male": 0.75})(assigned)
     assert arm.assigned in (assigned, (None,) * 4)
-    assert generator_of("sd").generate(PROMPTS[0], SEEDS, arm).shape == (4, 3, 16, 16)
+    generator = generator_of(family)
+    assert generator.generate(PROMPTS[0], SEEDS, arm).shape == (4, 3, *generator.size)
 
 
-@pytest.mark.parametrize("method", FITTED)
-def test_a_fit_is_equal_when_it_is_made_again_and_leaves_the_model_as_it_was(method, generator_of, ready, tmp_path):
-    generator = generator_of("sd")
-    lens, fit = ready.fitted(method, "sd", TWO)
+@pytest.mark.parametrize(("method", "family"), FITTED)
+def test_a_fit_is_equal_when_it_is_made_again_and_leaves_the_model_as_it_was(
+    method, family, generator_of, ready, tmp_path
+):
+    generator = generator_of(family)
+    lens, fit = ready.fitted(method, family, TWO)
     before = state(generator)
     judge = CASES[method].judge(TWO)
-    again = fit_here(section_of(method), generator, TWO, tmp_path / "again", judge=judge, lens=lens)
+    again = fit_here(section_of(method, family), generator, TWO, tmp_path / "again", judge=judge, lens=lens)
     assert same(state(generator), before)
     found, other = (load_file(directory / TENSORS_FILE) for directory in (fit, again))
     assert found
@@ -280,12 +291,12 @@ def test_a_fit_is_equal_when_it_is_made_again_and_leaves_the_model_as_it_was(met
     assert all(bool(tensor.isfinite().all()) for tensor in found.values())
 
 
-@pytest.mark.parametrize("method", FITTED)
-def test_a_stored_fit_is_read_back_and_half_of_it_is_refused(method, ready, tmp_path):
-    lens, fit = ready.fitted(method, "sd", TWO)
+@pytest.mark.parametrize(("method", "family"), FITTED)
+def test_a_stored_fit_is_read_back_and_half_of_it_is_refused(method, family, ready, tmp_path):
+    lens, fit = ready.fitted(method, family, TWO)
     half = tmp_path / TENSORS_FILE
     half.write_bytes((fit / TENSORS_FILE).read_bytes()[:120])
     with pytest.raises(ValueError, match=r"cannot be read .* delete the directory to fit again"):
-        METHODS[method].ready(section_of(method), lens, tmp_path)
+        METHODS[method].ready(section_of(method, family), lens, tmp_path)
     with pytest.raises(ValueError, match=r"fitted first, found none"):
-        METHODS[method].ready(section_of(method), lens, None)
+        METHODS[method].ready(section_of(method, family), lens, None)

@@ -145,6 +145,34 @@ def test_what_a_module_reads_first_is_changed_and_given_back_after_an_exception(
     assert torch.equal(reader(*inputs, **call, other=1), plain)
 
 
+class Hidden(nn.Module):
+    """A block with cross-attention: what it reads of a text depends on a mask."""
+
+    def forward(self, hidden_states, attention_mask=None, encoder_hidden_states=None, encoder_attention_mask=None):
+        assert attention_mask is None, "of the block's own tokens"
+        mask = torch.zeros(1, 1, 1) if encoder_attention_mask is None else encoder_attention_mask
+        return hidden_states + mask.transpose(1, 2).softmax(1).mul(encoder_hidden_states).sum(1, keepdim=True)
+
+
+def test_what_hides_tokens_of_a_text_is_given_as_a_map_also_where_there_is_none():
+    block, h, text, seen = Hidden(), torch.randn(2, 3, 4), torch.randn(2, 5, 4), []
+    mask = torch.tensor([[0.0, 0.0, -10_000.0, -10_000.0, -10_000.0]]).expand(2, 5)[:, None]
+    calls = [((h, None, text), {}), ((h,), {"encoder_hidden_states": text, "encoder_attention_mask": mask})]
+    for inputs, named in calls:
+        plain = block(*inputs, **named)
+        with edit_place(block, "text-mask", lambda own: seen.append(own.squeeze((2, 3))) or own):
+            assert torch.equal(block(*inputs, **named), plain)
+        with edit_place(block, "text-mask", lambda _own: mask.transpose(1, 2)[..., None]):
+            torch.testing.assert_close(block(*inputs, **named), h + text[:, :2].mean(1, keepdim=True))
+        with pytest.raises(RuntimeError), edit_place(block, "text-mask", torch.ones_like):
+            raise RuntimeError
+        assert torch.equal(block(*inputs, **named), plain)
+    assert torch.equal(seen[0], torch.zeros(2, 5))
+    assert torch.equal(seen[1], mask[:, 0])
+    with pytest.raises(TypeError, match="must read text"), edit_place(block, "text-mask", lambda own: own):
+        block(h)
+
+
 def test_tokens_that_a_module_reads_are_given_as_a_map():
     linear, tokens, seen = nn.Linear(5, 2), torch.randn(3, 4, 5), []
     with edit_place(linear, "input", lambda h: seen.append(tuple(h.shape)) or h + 1):

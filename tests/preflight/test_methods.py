@@ -1,6 +1,7 @@
 """Methods that a model or its settings rule out are refused before any image is sampled."""
 
 import shutil
+from functools import cache
 
 import pytest
 import yaml
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from audit.config.settings import AuditConfig
 from audit.preflight.readiness import check_ready
+from benchmarks.tiny_families import FAMILIES
 from ray_jobs.cli.commands import app
 from ray_jobs.run import inputs
 
@@ -27,11 +29,41 @@ OUTSIDE = [
 ]
 
 
+INSIDE_TRANSFORMER = {"hookpoints": ["transformer_blocks.0"]}
+TRAINED = {
+    "latent_direction": INSIDE_TRANSFORMER,
+    "latent_editing": INSIDE_TRANSFORMER | {"reverse_step": "symmetric"},
+    "entanglement_free_attention": {"layers": ["transformer_blocks.0"]},
+    "finetuning": {"networks": ["text_encoder", "denoiser"]},
+}
+BY_CROSS_ATTENTION = {
+    "uce": {},
+    "gated_cross_attention": {},
+    "prompt": {"blocks": ["transformer_blocks.0"]},
+    "fair_pca": {"if_needed": {"blocks": ["transformer_blocks.0"]}},
+}
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory):
+    """Directory of a tiny transformer of a family."""
+
+    @cache
+    def directory(family):
+        return str(FAMILIES[family](tmp_path_factory.mktemp(family)))
+
+    return directory
+
+
+def on_transformer(method, **keys):
+    return {"name": "m", "method": method, "attribute": "gender", **(TRAINED | BY_CROSS_ATTENTION)[method], **keys}
+
+
 def settings(mitigation, **model):
     return {
         "name": "trial",
         "model": model,
-        "attributes": {"gender": ["female", "male"]},
+        "attributes": {"gender": ["female", "male"], "age": ["young", "old"]},
         "sampling": {"steps": 5, "guidance": 2.0},
         "mitigations": [mitigation],
         "quality": {"outside": {}},
@@ -57,6 +89,59 @@ def test_a_method_that_hooks_modules_inside_compiled_blocks_is_refused(mitigatio
 @pytest.mark.parametrize("mitigation", OUTSIDE, ids=lambda one: one["name"])
 def test_other_methods_work_with_compiled_blocks(mitigation):
     assert problems(mitigation, compile=True) == {}
+
+
+@pytest.mark.parametrize("method", [*TRAINED, *BY_CROSS_ATTENTION])
+def test_pixart_takes_every_method(method, transformer):
+    assert problems(on_transformer(method), source=transformer("pixart")) == {}
+
+
+@pytest.mark.parametrize("method", BY_CROSS_ATTENTION)
+def test_sana_takes_methods_that_are_not_trained(method, transformer):
+    assert problems(on_transformer(method), source=transformer("sana")) == {}
+
+
+@pytest.mark.parametrize("method", TRAINED)
+@pytest.mark.parametrize(("family", "name"), [("sd3", "Stable Diffusion 3"), ("flux", "FLUX.1"), ("sana", "Sana")])
+def test_a_training_on_noise_levels_is_refused_for_flow_matching(method, family, name, transformer):
+    [(place, message)] = problems(on_transformer(method), source=transformer(family)).items()
+    assert place == "mitigations.0.method"
+    assert message == (
+        f"expected a model that is trained on noise levels (betas), as {method} trains on them, found {name}, trained "
+        "for flow matching; choose h_distribution or mean_difference"
+    )
+
+
+@pytest.mark.parametrize("method", BY_CROSS_ATTENTION)
+@pytest.mark.parametrize(("family", "name"), [("sd3", "Stable Diffusion 3"), ("flux", "FLUX.1")])
+def test_blocks_that_change_the_text_are_refused_where_they_must_read_its_embeddings(method, family, name, transformer):
+    [(place, message)] = problems(on_transformer(method), source=transformer(family)).items()
+    expected = {"prompt": "mitigations.0.blocks.0", "fair_pca": "mitigations.0.if_needed.blocks.0"}
+    assert place == expected.get(method, "mitigations.0.method")
+    assert "such as a U-Net or PixArt" in message or "as a U-Net or PixArt has" in message
+    assert f"found {name}; " in message
+
+
+def test_a_transformer_has_no_u_net_and_no_decoder(transformer):
+    unet = on_transformer("finetuning", networks=["text_encoder", "unet"])
+    assert problems(unet, source=transformer("pixart")) == {
+        "mitigations.0.networks.1": "expected text_encoder or denoiser, found unet, which PixArt-α does not have; "
+        "write denoiser"
+    }
+    assert problems(EFA, source=transformer("pixart")) == {
+        "mitigations.0.layers": "expected modules with cross-attention, found none: PixArt-α has no up_blocks, where "
+        "this method finds it itself; name some, for example layers: [transformer_blocks.0]"
+    }
+    [(place, message)] = problems(EFA | {"layers": ["proj_out"]}, source=transformer("pixart")).items()
+    assert place == "mitigations.0.layers.0"
+    assert "cross-attention (transformer_blocks.0, transformer_blocks.1), found 'proj_out'" in message
+
+
+@pytest.mark.parametrize("method", ["entanglement_free_attention", "gated_cross_attention", "finetuning"])
+def test_blocks_of_a_transformer_that_are_compiled_are_not_hooked_inside(method, transformer):
+    [(place, message)] = problems(on_transformer(method), source=transformer("pixart"), compile=True).items()
+    assert place == "mitigations.0.method"
+    assert message.startswith(f"expected model.compile: false for {method}")
 
 
 def test_a_decoder_without_cross_attention_is_found_before_the_fit(tiny_pipeline, tmp_path):

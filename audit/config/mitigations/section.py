@@ -47,7 +47,7 @@ class MitigationSection(GrowingSection):
     """Whether the method works only with classifier-free guidance in one batch."""
 
     needs_cross_attention: ClassVar[bool] = False
-    """Whether the method changes cross-attention that reads the text's embeddings, as that of a U-Net does."""
+    """Whether the method changes cross-attention that reads the text's embeddings, as a U-Net or PixArt has."""
 
     needs_text_encoder: ClassVar[bool] = False
     """Whether the method works only with a model that reads prompts."""
@@ -55,8 +55,8 @@ class MitigationSection(GrowingSection):
     edited_key: ClassVar[str] = "hookpoints"
     """Key that names the places that are edited."""
 
-    trains_through_unet: ClassVar[bool] = False
-    """Whether the training asks a U-Net for gradients, at noise levels of diffusion."""
+    trains_through_denoiser: ClassVar[bool] = False
+    """Whether the training asks the denoiser for gradients, at noise levels of diffusion."""
 
     steers_images: ClassVar[bool] = True
     """Whether the method steers each image to a group of its own."""

@@ -48,7 +48,7 @@ class _FittedEdit(EditSection):
 class LatentDirectionConfig(_FittedEdit):
     """Latent Direction: adds a vector per group that was trained to turn the prompt into the group's images."""
 
-    trains_through_unet: ClassVar[bool] = True
+    trains_through_denoiser: ClassVar[bool] = True
     decisive: ClassVar[frozenset[str]] = frozenset(
         {"hookpoints", "images_per_group", "steps", "batch", "learning_rate"}
     )
@@ -91,7 +91,7 @@ class LatentEditingConfig(_FittedEdit):
             "reconstruction_weight",
         }
     )  # fmt: skip
-    trains_through_unet: ClassVar[bool] = True
+    trains_through_denoiser: ClassVar[bool] = True
 
     method: Literal["latent_editing"]
     """How the model is edited: ``latent_editing``."""
@@ -129,7 +129,7 @@ class EntanglementFreeAttentionConfig(EditSection):
     """Entanglement-free attention: cross-attention with a value for each group, which a trained network weights."""
 
     names_groups: ClassVar[bool] = True
-    trains_through_unet: ClassVar[bool] = True
+    trains_through_denoiser: ClassVar[bool] = True
     needs_text_encoder: ClassVar[bool] = True
     edited_key: ClassVar[str] = CROSS_ATTENTION
     decisive: ClassVar[frozenset[str]] = frozenset(
@@ -144,8 +144,9 @@ class EntanglementFreeAttentionConfig(EditSection):
     strength: Annotated[float, Field(ge=0, le=1000)] = 1.0
     """How much of the change of each attention is applied; 0 changes nothing."""
     layers: Annotated[tuple[ModulePath, ...], Field(strict=False, max_length=100)] = ()
-    """Modules of the U-Net whose cross-attention is extended, for example ``[mid_block, up_blocks.0]``. If empty, the
-    first block of the decoder that has cross-attention, as in the paper."""
+    """Modules whose cross-attention is extended, for example ``[mid_block, up_blocks.0]``. If empty, the first block
+    of a U-Net's decoder that has cross-attention, as in the paper. A transformer has no decoder: its modules must be
+    named, for example ``[transformer_blocks.1]``."""
     images_per_group: Annotated[int, Field(ge=1, le=100_000)] = 8
     """Images per prompt and group that are sampled for the training, with the group named."""
     steps: Annotated[int, Field(ge=1, le=1_000_000)] = 500

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -68,7 +68,10 @@ class UceConfig(MitigationSection):
         return self.fitted_images
 
 
-Part = Literal["text_encoder", "unet"]
+DENOISER: Final = "denoiser"
+"""The network that predicts the noise: a U-Net or a transformer."""
+
+Part = Literal["text_encoder", "denoiser", "unet"]
 
 
 class FinetuningConfig(MitigationSection):
@@ -76,7 +79,7 @@ class FinetuningConfig(MitigationSection):
 
     fit_uses_judge: ClassVar[bool] = True
     judge_gradients: ClassVar[bool] = True
-    trains_through_unet: ClassVar[bool] = True
+    trains_through_denoiser: ClassVar[bool] = True
     needs_text_encoder: ClassVar[bool] = True
     steers_images: ClassVar[bool] = False
 
@@ -85,7 +88,8 @@ class FinetuningConfig(MitigationSection):
     strength: Annotated[float, Field(ge=0, le=1000)] = 1.0
     """Factor of the trained change of the weights; 0 changes nothing."""
     networks: Annotated[tuple[Part, ...], Field(strict=False, min_length=1, max_length=2)] = ("text_encoder",)
-    """Networks whose attention is changed: ``text_encoder`` (every CLIP text encoder), ``unet``, or both."""
+    """Networks whose attention is changed: ``text_encoder`` (every text encoder, CLIP or T5), ``denoiser`` (the U-Net
+    or the transformer), or both. ``unet`` is the denoiser of a model that has a U-Net."""
     rank: Annotated[int, Field(ge=1, le=4096)] = 50
     """Rank of the change of each matrix (LoRA)."""
     steps: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
@@ -118,9 +122,19 @@ class FinetuningConfig(MitigationSection):
         return (*["clip"] * (self.clip_weight > 0), *["dino"] * (self.dino_weight is None or self.dino_weight > 0))
 
     @property
+    def changes_text(self) -> bool:
+        """Whether the text encoders are changed."""
+        return "text_encoder" in self.networks
+
+    @property
+    def changes_denoiser(self) -> bool:
+        """Whether the denoiser is changed."""
+        return bool({DENOISER, "unet"} & {*self.networks})
+
+    @property
     def hooks_inside_blocks(self) -> bool:
-        """Whether layers of the U-Net are changed: the training adds the change to what they return."""
-        return "unet" in self.networks
+        """Whether layers of the denoiser are changed: the training adds the change to what they return."""
+        return self.changes_denoiser
 
     def most_certain(self, groups: Sequence[str]) -> float:
         """Return the largest probability that a batch can give an image's assigned group.
@@ -133,7 +147,7 @@ class FinetuningConfig(MitigationSection):
     @property
     def used_alone(self) -> tuple[str, ...]:
         """The weights of the denoiser, the text of the prompt, or both."""
-        return (*["weights"] * ("unet" in self.networks), *[PROMPT_TEXT] * ("text_encoder" in self.networks))
+        return (*["weights"] * self.changes_denoiser, *[PROMPT_TEXT] * self.changes_text)
 
     @property
     def fitted_by(self) -> Mapping[str, Any]:
@@ -161,7 +175,7 @@ class FinetuningConfig(MitigationSection):
     def gradient_passes(self, denoising_steps: int, *, guided: bool) -> int:
         """Return how often an image passes the denoiser with gradients in the whole training.
 
-        With guidance, a change of the U-Net also acts on the half that reads the empty prompt.
+        With guidance, a change of the denoiser also acts on the half that reads the empty prompt.
         """
-        steps, halves = self.sampler_steps or denoising_steps, 2 if guided and "unet" in self.networks else 1
+        steps, halves = self.sampler_steps or denoising_steps, 2 if guided and self.changes_denoiser else 1
         return halves * self.trained_images * min(self.gradient_steps or steps, steps)

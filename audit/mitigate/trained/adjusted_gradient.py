@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audit.models.generator import DiffusionGenerator
+from audit.models.generator import DiffusionGenerator, split_call
 from audit.models.intervention import Intervention
 from audit.models.trainable.noise_levels import NoiseLevels
 
@@ -46,10 +46,11 @@ def follow(
     """Sample images as an audit does, and keep what the denoiser reads."""
     count, seen = len(seeds), list[tuple[Tensor, Tensor]]()
 
-    def keep(_module: object, inputs: tuple[Any, ...]) -> None:
-        seen.append((inputs[0][-count:].clone(), torch.as_tensor(inputs[1]).reshape(-1)[0].clone()))
+    def keep(_module: object, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        noisy, timestep, _ = split_call(inputs, named)
+        seen.append((noisy[-count:].clone(), timestep.reshape(-1)[0].clone()))
 
-    hook = generator.denoiser.register_forward_pre_hook(keep)
+    hook = generator.denoiser.register_forward_pre_hook(keep, with_kwargs=True)
     try:
         latents = generator.latents([text] * count, seeds, intervention)
     finally:

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from audit.config.mitigations.trained import EntanglementFreeAttentionConfig
+from audit.config.problems import listing
 from audit.dissect.lens import Lens
 from audit.mitigate.fitted_tensors import fitted_tensors
 from audit.mitigate.method import Batch, Examples, Fit, Intervene, Trained, TrainedFit
-from audit.mitigate.tools import FitTools, from_last_token
+from audit.mitigate.tools import FitTools
 from audit.mitigate.trained.group_attention import AttentionPredictor, GroupAttention, Layer, MapEdit, layers_of
 from audit.mitigate.training import Checkpoint, Schedule, gradients_of, optimise, tenths
 from audit.models.files.untrusted_model import UnfitModelError
@@ -297,16 +298,16 @@ def new_layers(tools: FitTools, request: FitRequest, prompt: Prompt, drawn: Draw
     """
     section, model, denoiser = _section(request), tools.model, tools.generator.denoiser
     texts = [group_text(section, group, request.template, prompt) for group in request.groups]
-    embedded = torch.stack([from_last_token(tools.generator, text)[0] for text in texts]).to(model.device, model.dtype)
+    embedded = torch.stack([tools.generator.from_last_token(text)[0] for text in texts]).to(model.device, model.dtype)
     noisy, layers = drawn.latents[0, :1].to(model.device), dict[str, Layer]()
     paths = cross_attention(denoiser, section.layers)
-    modules = {path: path.partition(_INSIDE)[0] for path in paths}
-    sizes = {
-        module: model.map_shape(module, noisy, prompt.text)[1:] for module in dict.fromkeys(modules.values())
-    }  # a call of the U-Net each
+    sizes = {  # a call of the denoiser for each module
+        module: model.map_shape(module, noisy, prompt.text)[1:] if module else model.token_grid(noisy)
+        for module in dict.fromkeys(map(_map_around, paths))
+    }
     for path in paths:
         attention: Any = denoiser.get_submodule(path)
-        size = sizes[modules[path]]
+        size = sizes[_map_around(path)]
         with torch.no_grad():
             values = attention.to_v(embedded).float().clone()
         seed = derive_seed(METHOD, path)
@@ -322,7 +323,9 @@ def cross_attention(denoiser: nn.Module, modules: Sequence[str]) -> tuple[str, .
         UnfitModelError: A module has none.
     """
     paths = [
-        path for path, one in denoiser.named_modules() if _INSIDE in path and getattr(one, "is_cross_attention", False)
+        path
+        for path, one in denoiser.named_modules()
+        if _INSIDE in f".{path}" and getattr(one, "is_cross_attention", False)
     ]
     decoder = [path for path in paths if path.startswith(f"{_DECODER}.")]
     if not modules and decoder:
@@ -330,12 +333,18 @@ def cross_attention(denoiser: nn.Module, modules: Sequence[str]) -> tuple[str, .
         return tuple(path for path in decoder if path.startswith(f"{first}."))
     for module in modules or (_DECODER,):
         if not any(_is_in(module, path) for path in paths):
-            known = ", ".join(dict.fromkeys(path.partition(_INSIDE)[0] for path in paths)) or "none"
+            holders = dict.fromkeys(_map_around(path) or path.rpartition(".")[0] for path in paths)
+            known = listing(holders) or "none"
             raise UnfitModelError(
                 f"{METHOD} extends cross-attention: expected some in {module!r} of the {type(denoiser).__name__}, "
                 f"found it in {known}; set layers"
             )
     return tuple(path for path in paths if any(_is_in(module, path) for module in modules))
+
+
+def _map_around(path: str) -> str:
+    """Return the module around an attention that returns a map; empty in a transformer, which has tokens alone."""
+    return f".{path}".partition(_INSIDE)[0].removeprefix(".")
 
 
 def _is_in(module: str, path: str) -> bool:

@@ -1,7 +1,7 @@
 """Finetuning: low-rank changes of attention, trained on what the judge sees in sampled images (Shen et al. 2024).
 
 The loss is in :mod:`finetuning_loss`, its gradient in :mod:`adjusted_gradient`, the change in :mod:`low_rank`. With
-guidance a change of the text encoder acts on the prompt and leaves the empty prompt as it is; a change of the U-Net
+guidance a change of the text encoder acts on the prompt and leaves the empty prompt as it is; a change of the denoiser
 acts on both halves.
 """
 
@@ -23,7 +23,7 @@ from audit.mitigate.method import Batch, Examples, Fit, Intervene, RoundsFit, Tr
 from audit.mitigate.tools import FitTools
 from audit.mitigate.trained.adjusted_gradient import Followed, common_factor, factors, follow, joined
 from audit.mitigate.trained.finetuning_loss import CODES, METHOD, FinetuningLoss, distance_from, section_of
-from audit.mitigate.trained.low_rank import DENOISER, ENCODERS, BorrowedLowRank, added, networks_of, new_factors
+from audit.mitigate.trained.low_rank import DENOISERS, ENCODERS, BorrowedLowRank, added, networks_of, new_factors
 from audit.mitigate.training import Checkpoint, Schedule, optimise, tenths
 from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Intervention
@@ -66,7 +66,7 @@ def with_change(borrowed: BorrowedLowRank | None, images: int, steps: int) -> In
     return Intervention(
         nobody,
         range(steps),
-        weights=borrowed.denoiser if borrowed.has(DENOISER) else None,
+        weights=borrowed.denoiser if borrowed.has(*DENOISERS) else None,
         encoders=borrowed.encoders if borrowed.has(*ENCODERS) else None,
     )
 
@@ -197,13 +197,13 @@ class Training:
 
     def _guided(self, prompt: Prompt, noisy: Tensor, timestep: Tensor) -> Tensor:
         """Return the guided prediction as far as it depends on the factors, ``(B, c, h, w)``."""
-        parts, model, count = section_of(self.request).networks, self.tools.model, len(noisy)
+        section, model, count = section_of(self.request), self.tools.model, len(noisy)
         times, texts, scale = timestep.expand(count), [prompt.text] * count, self.request.sampling.guidance
-        read = self.generator.read_by_denoiser(prompt.text) if ENCODERS[0] in parts else {}
+        read = self.generator.read_by_denoiser(prompt.text) if section.changes_text else {}
         conditional = model.predict(noisy, times, texts, read=read)
         if not model.is_guided(prompt.text):
             return conditional
-        if DENOISER not in parts:
+        if not section.changes_denoiser:
             return scale * conditional  # the other half does not read the prompt
         return scale * conditional - (scale - 1) * model.predict(noisy, times, texts, empty=count)
 

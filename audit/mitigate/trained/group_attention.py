@@ -99,7 +99,7 @@ def layers_of(tensors: Mapping[str, Tensor]) -> dict[str, Layer]:
     return {path: Layer.of(tensors, path) for path in sorted(paths)}
 
 
-def attention_to_group(query: Tensor, key: Tensor, logits: Tensor, heads: int) -> Tensor:
+def attention_to_group(query: Tensor, key: Tensor, logits: Tensor, heads: int, mask: Tensor) -> Tensor:
     """Return w ``(B, heads, T)``, the attention to the group beside that to the text.
 
     Args:
@@ -107,10 +107,11 @@ def attention_to_group(query: Tensor, key: Tensor, logits: Tensor, heads: int) -
         key: ``(B, L, I)``.
         logits: a, ``(B, T)``, the same for all heads.
         heads: Of the attention.
+        mask: Added to the scores of the tokens, ``(B, 1, L)``.
     """
     by_head = [tokens.float().reshape(*tokens.shape[:2], heads, -1).transpose(1, 2) for tokens in (query, key)]
     scores = by_head[0] @ by_head[1].transpose(2, 3) / math.sqrt(by_head[0].shape[3])
-    return torch.sigmoid(logits[:, None] - scores.logsumexp(3))
+    return torch.sigmoid(logits[:, None] - (scores + mask.float()[:, None]).logsumexp(3))
 
 
 class GroupAttention:
@@ -135,7 +136,12 @@ class GroupAttention:
     @property
     def edits(self) -> dict[str, MapEdit]:
         """Place → edit of its map; only the last one changes something."""
-        reads = {"z": f"input:{self._path}", "query": f"{self._path}.to_q", "key": f"{self._path}.to_k"}
+        reads = {
+            "z": f"input:{self._path}",
+            "query": f"{self._path}.to_q",
+            "key": f"{self._path}.to_k",
+            "mask": f"text-mask:{self._path}",
+        }
         edits: dict[str, MapEdit] = {place: self._reader(name) for name, place in reads.items()}
         return edits | {f"input:{self._path}.to_out.0": self._extended}
 
@@ -148,11 +154,11 @@ class GroupAttention:
 
     def _extended(self, h: Tensor) -> Tensor:
         """Return o + s w (v_a − o) of o ``(B, I, T, 1)``."""
-        z, query, key = (self._read.pop(name) for name in ("z", "query", "key"))
+        z, query, key, mask = (self._read.pop(name) for name in ("z", "query", "key", "mask"))
         layer, codes = self._layer, self._codes.to(h.device)
         maps = z.float().transpose(1, 2).reshape(len(z), z.shape[2], *layer.size)
         logits = layer.predictor(maps)[torch.arange(len(codes)), codes].flatten(1)
-        self.attention = attention_to_group(query, key, logits, layer.heads)
+        self.attention = attention_to_group(query, key, logits, layer.heads, mask)
         width = h.shape[1] // layer.heads
         weights = self.attention.repeat_interleave(width, 1)  # (B, I, T)
         own = h.flatten(2).float()

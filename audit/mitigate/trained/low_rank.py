@@ -1,7 +1,8 @@
 """Low-rank changes of attention matrices, W + s B A (LoRA, Hu et al. 2022), beside a model or borrowed by it.
 
-Tensors are named as peft and diffusers name them, ``unet.PATH.lora_A.weight``, so a file of them is a LoRA for any
-program. The model keeps its modules: peft would replace them, and with them the addresses of the hookpoints.
+Tensors are named as peft and diffusers name them, ``unet.PATH.lora_A.weight`` (or ``transformer.PATH…``), so a file of
+them is a LoRA for any program. The model keeps its modules: peft would replace them, and with them the addresses of the
+hookpoints.
 """
 
 from __future__ import annotations
@@ -15,20 +16,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from audit.config.mitigations.weights import DENOISER
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.records.work import derive_seed
 
 # r rank, i inputs, o outputs of a matrix (o, i)
 
-DENOISER = "unet"
+DENOISERS = ("unet", "transformer")
+"""Parts of a pipeline, of which each has one."""
 ENCODERS = ("text_encoder", "text_encoder_2")
-_ATTENTION = (".to_q", ".to_k", ".to_v", ".to_out.0", ".q_proj", ".k_proj", ".v_proj", ".out_proj")
+_DIFFUSERS, _CLIP = (".to_q", ".to_k", ".to_v", ".to_out.0"), (".q_proj", ".k_proj", ".v_proj", ".out_proj")
+_T5 = tuple(f".SelfAttention.{name}" for name in "qkvo")
+_ATTENTION = (*_DIFFUSERS, *_CLIP, *_T5)
 _DOWN, _UP, _WRAPPED = ".lora_A.weight", ".lora_B.weight", ".base_layer"
 
 
 def networks_of(pipeline: Any, parts: Sequence[str]) -> dict[str, nn.Module]:  # noqa: ANN401 - a pipeline of diffusers
-    """Return part of a pipeline → network; ``text_encoder`` stands for every CLIP text encoder."""
-    names = [own for part in parts for own in (ENCODERS if part == ENCODERS[0] else (part,))]
+    """Return part of a pipeline → network.
+
+    Args:
+        pipeline: Of diffusers.
+        parts: ``text_encoder`` stands for every text encoder, ``denoiser`` for the U-Net or the transformer.
+    """
+    several = {ENCODERS[0]: ENCODERS, DENOISER: DENOISERS}
+    names = [own for part in parts for own in several.get(part, (part,))]
     return {name: network for name in names if (network := getattr(pipeline, name, None)) is not None}
 
 
@@ -98,7 +109,7 @@ class BorrowedLowRank:
         Raises:
             UnfitModelError: The change was made for another network.
         """
-        with self._borrowed(DENOISER, network):
+        with self._borrowed(next(part for part in DENOISERS if self.has(part)), network):
             yield
 
     @contextmanager

@@ -9,6 +9,9 @@ v* = W₀ (c + Σ_a r_a a), with a the embeddings of the groups' texts:
 with k the texts that are preserved. W₀ is a factor on the left, so one matrix N describes the change of the whole
 model. After each round r_a grows by the gain times the difference of the target from the share that the judge counted.
 The gain of a prompt is halved whenever a difference changes its sign, so that a gain that is too large does not swing.
+
+All embeddings are those that the matrices read. PixArt projects those of its text encoder first, in one way for every
+block and step, so they are taken behind the projection.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from audit.config.mitigations.weights import UceConfig
 from audit.dissect.lens import Lens
 from audit.mitigate.fitted_tensors import fitted_tensors
 from audit.mitigate.method import Batch, Fit, Intervene, RoundsFit
-from audit.mitigate.tools import FitTools, from_last_token
+from audit.mitigate.tools import FitTools
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import DiffusionGenerator
 from audit.models.intervention import Intervention
@@ -281,7 +284,7 @@ def _edited(found: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor], li
 
 def _tokens(generator: DiffusionGenerator, text: str, *, whole: bool) -> Tensor:
     """Return the embedding (1, D) of the last token of a text, or of all tokens from there to the end (T, D)."""
-    rows = from_last_token(generator, text).float().cpu()
+    rows = generator.from_last_token(text).float().cpu()
     return rows if whole else rows[:1]
 
 

@@ -16,7 +16,7 @@ from audit.models.files.untrusted_model import NOT_LOADED, UnfitModelError, reas
 from audit.records.located.places import Place
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 _NEEDS_A_PICTURE = "Control"
 """Part of the names of pipelines that also read a picture."""
@@ -41,6 +41,7 @@ class BlackBox:
     longest_text = 0
     schedulers: tuple[str, ...] = ()
     read_by_denoiser: Mapping[str, str] = {}
+    cross_attention = False
     flow = True
 
     def configs(self, index: Index) -> Mapping[str, str]:
@@ -144,6 +145,10 @@ class BlackBox:
     def kept(self, pipeline: Any, latents: Tensor) -> Tensor:  # noqa: ANN401
         """Return them as they are."""
         return latents
+
+    def read_by_blocks(self, denoiser: nn.Module, embeddings: Tensor) -> Tensor:
+        """Return them as they are; no block is reached."""
+        return embeddings
 
     def stream(self, path: str) -> int:
         """Return 0; no module is reached."""

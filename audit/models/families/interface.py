@@ -61,6 +61,11 @@ class Family(Protocol):
         ...
 
     @property
+    def cross_attention(self) -> bool:
+        """Whether blocks read the text by cross-attention, as embeddings that are the same in every block and step."""
+        ...
+
+    @property
     def schedulers(self) -> tuple[str, ...]:
         """Classes of schedulers that solve the process that members are trained for."""
         ...
@@ -161,6 +166,10 @@ class Family(Protocol):
 
     def kept(self, pipeline: Any, latents: Tensor) -> Tensor:  # noqa: ANN401
         """Return latents (B, c, h, w) as the pipeline keeps them while it samples."""
+        ...
+
+    def read_by_blocks(self, denoiser: nn.Module, embeddings: Tensor) -> Tensor:
+        """Return embeddings of texts (B, L, D) as the cross-attention of the denoiser's blocks reads them."""
         ...
 
     def stream(self, path: str) -> int:

@@ -32,7 +32,7 @@ from audit.models.files.untrusted_model import NOT_LOADED, UnfitModelError, reas
 from audit.records.located.places import Place
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 # B images, L text tokens, C latent channels, h w latent grid
 
@@ -61,6 +61,7 @@ class LatentFamily:
     embeddings: tuple[str, ...]
     """Arguments of the pipeline's call that its ``encode_prompt`` returns, in its order."""
     read_by_denoiser: Mapping[str, str] = {"prompt_embeds": "encoder_hidden_states"}
+    cross_attention: bool = False
     flow: bool = False
     reads_text: bool = True
     longest_text: int = 77
@@ -266,6 +267,10 @@ class LatentFamily:
         """Return them as they are."""
         return latents
 
+    def read_by_blocks(self, denoiser: nn.Module, embeddings: Tensor) -> Tensor:
+        """Return them as they are."""
+        return embeddings
+
     def stream(self, path: str) -> int:
         """Return 0: the image comes first in what a block of a U-Net returns."""
         return 0
@@ -292,6 +297,7 @@ class UnetFamily(LatentFamily):
 
     denoiser = "unet"
     blocks = UNET_BLOCKS
+    cross_attention = True
     schedulers: tuple[str, ...] = DIFFUSION
 
     def rows(self, configs: PipelineConfigs, sampling: SamplingConfig) -> int:

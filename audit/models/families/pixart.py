@@ -13,7 +13,7 @@ from audit.models.families.latent import BATCH, LatentFamily
 from audit.models.files.pipeline_files import PipelineConfigs
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 _WITH_SIZE = 128
 """``sample_size`` of the PixArt-α models that also read the size of the picture."""
@@ -32,6 +32,7 @@ class PixArtAlpha(LatentFamily):
     }
     denoiser = "transformer"
     blocks: tuple[str, ...] = ("pos_embed", "transformer_blocks", "proj_out")
+    cross_attention = True
     schedulers: tuple[str, ...] = DIFFUSION
     longest_text = 120
     formats: tuple[int, ...] = (32, 64, 128)
@@ -56,13 +57,17 @@ class PixArtAlpha(LatentFamily):
 
     def encoding(self, pipeline: Any, sampling: SamplingConfig) -> dict[str, Any]:  # noqa: ANN401
         """Return the arguments of ``encode_prompt``, as the pipeline's own call sets them."""
+        from diffusers.utils import is_bs4_available, is_ftfy_available
+
         named = ("clean_caption", "max_sequence_length", "complex_human_instruction")
         known = inspect.signature(type(pipeline).__call__).parameters
         usual = {name: known[name].default for name in named if name in known}
+        # Without these packages the pipeline does not clean captions either, and warns for every text.
+        cleaned = usual["clean_caption"] and is_bs4_available() and is_ftfy_available()
         # A text is padded to this length, and a tokenizer with a smaller limit has no text that long.
         length = min(usual["max_sequence_length"], int(pipeline.tokenizer.model_max_length))
         own = {"negative_prompt": sampling.negative_prompt or "", "max_sequence_length": length}
-        return super().encoding(pipeline, sampling) | usual | own
+        return super().encoding(pipeline, sampling) | usual | own | {"clean_caption": cleaned}
 
     def arguments(self, pipeline: Any, sampling: SamplingConfig) -> dict[str, Any]:  # noqa: ANN401
         """Return also no negative prompt, whose default clashes with its embeddings, and no formats if there are none.
@@ -85,6 +90,14 @@ class PixArtAlpha(LatentFamily):
             if side % self.multiple:
                 message = f"expected a multiple of {self.multiple}, as the pipeline of {self.name} takes, found {side}"
                 yield key, f"{message}; set sampling.{key}"
+
+    def read_by_blocks(self, denoiser: nn.Module, embeddings: Tensor) -> Tensor:
+        """Return what the projection makes of them, which is the same for every block and step."""
+        network: Any = denoiser
+        if network.caption_projection is None:
+            return embeddings
+        projected: Tensor = network.caption_projection(embeddings)
+        return projected
 
     def prediction_shape(self, configs: PipelineConfigs, noisy: Tensor) -> tuple[int, ...]:
         """Return the shape of a prediction, which may hold a variance beside the noise."""
@@ -155,6 +168,12 @@ class Sana(PixArtAlpha):
         import transformers
 
         return transformers.Gemma2Model if part == "text_encoder" else super().network_class(part, index)
+
+    def read_by_blocks(self, denoiser: nn.Module, embeddings: Tensor) -> Tensor:
+        """Return what projection and normalisation make of them."""
+        network: Any = denoiser
+        normalised: Tensor = network.caption_norm(super().read_by_blocks(denoiser, embeddings))
+        return normalised
 
     def inputs_on_meta(self, configs: PipelineConfigs, networks: Mapping[str, Any], tokens: int) -> dict[str, Any]:
         """Return latents and the text with its mask."""

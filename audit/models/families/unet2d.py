@@ -15,7 +15,7 @@ from audit.models.files.untrusted_model import UnfitModelError, reason_in_short
 from audit.records.located.places import Place
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
 _BATCH = 2
 _CLASSES: Classes = {"unet": ("UNet2DModel",)}
@@ -31,6 +31,7 @@ class Unet2d:
     reads_text = False
     longest_text = 0
     schedulers: tuple[str, ...] = ("DDPMScheduler", "DDIMScheduler")
+    cross_attention = False
     flow = False
     read_by_denoiser: Mapping[str, str] = {}
 
@@ -143,6 +144,10 @@ class Unet2d:
     def kept(self, pipeline: Any, latents: Tensor) -> Tensor:  # noqa: ANN401
         """Return them as they are."""
         return latents
+
+    def read_by_blocks(self, denoiser: nn.Module, embeddings: Tensor) -> Tensor:
+        """Return them as they are; no block reads a text."""
+        return embeddings
 
     def stream(self, path: str) -> int:
         """Return 0: the map comes first in what a block returns."""

@@ -25,11 +25,13 @@ class TextReader:
         who: What reads the texts, for messages: ``the model's text encoder``.
         limit: Tokens that are read, the marks of beginning and end included.
         count: Tokens of a text, those marks included.
+        end_marks: Marks of the end behind the last token of a text, 1 or 0.
     """
 
     who: str
     limit: int
     count: Callable[[str], int]
+    end_marks: int = 1
 
     def cut(self, text: str) -> str:
         """Return the words of a text that are not read completely; empty if all are."""

@@ -80,11 +80,12 @@ def _needs_sentencepiece(directory: Path) -> bool:
 
 
 def pipeline_reader(tokenizer: Any) -> TextReader:  # noqa: ANN401 - a CLIPTokenizer
-    """Return the reader of a tokenizer from :func:`load_tokenizer`."""
+    """Return the reader of a tokenizer from :func:`load_tokenizer`; Gemma's writes no mark of the end."""
     return TextReader(
         TEXT_ENCODER,
         tokenizer.model_max_length,
         lambda text: len(tokenizer(text, truncation=False, verbose=False).input_ids),
+        int(tokenizer("a").input_ids[-1] == tokenizer.eos_token_id),
     )
 
 

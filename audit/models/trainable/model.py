@@ -25,10 +25,10 @@ MapEdit = Callable[[Tensor], Tensor]
 
 
 class TrainableModel:
-    """The U-Net and the decoder of a latent diffusion model.
+    """The denoiser and the decoder of a latent diffusion model: a U-Net, or a transformer such as PixArt's.
 
     Raises:
-        ValueError: The model is of another kind.
+        ValueError: The model is of another kind, such as one that is trained for flow matching.
     """
 
     def __init__(self, generator: DiffusionGenerator) -> None:
@@ -36,10 +36,10 @@ class TrainableModel:
         self._pipeline = generator.pipeline
         self._read: dict[str, list[dict[str, Any]]] = {}
         self.levels = NoiseLevels.of(self._pipeline.scheduler)
-        if not hasattr(self._pipeline, "unet") or not hasattr(self._pipeline, "vae"):
+        if not hasattr(self._pipeline, "vae"):
             raise ValueError(
-                f"expected a latent diffusion model with a U-Net, found {type(self._pipeline).__name__}; choose a "
-                "method that is not trained"
+                f"expected a latent diffusion model, found {type(self._pipeline).__name__}, which has no decoder; "
+                "choose a method that is not trained"
             )
 
     @property
@@ -71,23 +71,37 @@ class TrainableModel:
         return torch.as_tensor(getattr(self._pipeline.scheduler, "final_alpha_cumprod", 1.0))
 
     def initial_noise(self, text: str, seeds: Sequence[int]) -> Tensor:
-        """Return what sampling starts from, as the U-Net reads it: ``(B, c, h, w)`` of variance 1."""
+        """Return what sampling starts from, as the denoiser reads it: ``(B, c, h, w)`` of variance 1."""
         return self._generator.first_call(text, seeds)[0].float()
 
     def time_embedding(self, timesteps: Tensor) -> Tensor:
-        """Return what the U-Net's residual blocks read of timesteps ``(B,)``: ``(B, D)``.
+        """Return the embedding of timesteps ``(B,)``, as ``(B, D)``: blocks read a linear function of its SiLU.
+
+        Each residual block of a U-Net has such a function. The blocks of PixArt share one, from which they scale, shift
+        and gate (adaLN-single, Chen et al. 2024). The embedding of the picture's size, which some PixArt-α models add
+        to it, is left out: it is the same for all images.
 
         Raises:
-            ValueError: The U-Net has another embedding of the time.
+            ValueError: The denoiser has another embedding of the time.
         """
-        unet: Any = self._generator.denoiser
-        if not hasattr(unet, "time_proj") or not hasattr(unet, "time_embedding"):
-            raise ValueError(f"expected a U-Net that embeds the timestep, found {type(unet).__name__}")
-        embedded: Tensor = unet.time_embedding(unet.time_proj(timesteps.to(self.device)).to(self.dtype))
+        network: Any = self._generator.denoiser
+        if hasattr(network, "adaln_single"):
+            waves, embedding = network.adaln_single.emb.time_proj, network.adaln_single.emb.timestep_embedder
+        elif hasattr(network, "time_proj") and hasattr(network, "time_embedding"):
+            waves, embedding = network.time_proj, network.time_embedding
+        else:
+            raise ValueError(f"expected a denoiser that embeds the timestep, found {type(network).__name__}")
+        embedded: Tensor = embedding(waves(timesteps.to(self.device)).to(self.dtype))
         return embedded
 
+    def token_grid(self, noisy: Tensor) -> tuple[int, int]:
+        """Return height and width of the tokens of a transformer, row by row, given latents ``(B, c, h, w)``."""
+        network: Any = self._generator.denoiser
+        patch = int(getattr(network.config, "patch_size", None) or 1)
+        return noisy.shape[2] // patch, noisy.shape[3] // patch
+
     def map_shape(self, hookpoint: str, noisy: Tensor, text: str) -> tuple[int, ...]:
-        """Return (C, H, W) of the map of a hookpoint.
+        """Return (C, H, W) of the map of a hookpoint; (C, T, 1) of one with tokens.
 
         Args:
             hookpoint: Address of the module.
@@ -133,6 +147,8 @@ class TrainableModel:
     ) -> Tensor:
         """Return the prediction ``(B, c, h, w)``, in float32 whatever the precision of the weights.
 
+        A variance that is predicted beside the noise is left out, as pipelines do.
+
         Args:
             noisy: x_t, ``(B, c, h, w)``.
             timesteps: ``(B,)``.
@@ -145,16 +161,16 @@ class TrainableModel:
         Raises:
             ValueError: There is no such hookpoint.
         """
-        unet: nn.Module = self._generator.denoiser
+        denoiser: nn.Module = self._generator.denoiser
         named = _joined([self._rows(text)[0 if row < empty else -1] for row, text in enumerate(texts)])
         named = _with_read(named, read or {}, empty, len(texts) - empty)
         with ExitStack() as held:
             for path, edit in (edits or {}).items():
                 place = Place.parse(path)
-                held.enter_context(edit_place(find_hookpoint(unet, place.module), place.kind, edit))
-            predicted = unet(noisy.to(self.dtype), timesteps.to(noisy.device), **named)
+                held.enter_context(edit_place(find_hookpoint(denoiser, place.module), place.kind, edit))
+            predicted = denoiser(noisy.to(self.dtype), timestep=timesteps.to(noisy.device), **named)
         prediction: Tensor = predicted[0] if isinstance(predicted, tuple) else predicted.sample
-        return prediction.float()
+        return prediction[:, : noisy.shape[1]].float()
 
     def is_guided(self, text: str) -> bool:
         """Return whether the denoiser also reads the empty prompt, for classifier-free guidance."""

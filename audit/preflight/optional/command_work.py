@@ -42,8 +42,8 @@ class CommandWork:
         command: Its name.
         images: Images.
         bound: ``at most`` or ``at least`` in front of the images if their number is not known exactly; empty if it is.
-        unet_calls: Images that pass the U-Net, over all steps and halves of the guidance, at most: edited images share
-            steps with unedited ones. 0 for a model without a network.
+        unet_calls: Images that pass the denoiser, over all steps and halves of the guidance, at most: edited images
+            share steps with unedited ones. 0 for a model without a network.
     """
 
     command: str
@@ -53,8 +53,8 @@ class CommandWork:
 
     @property
     def summary(self) -> str:
-        """One line: ``difflens-audit compose samples 672 images more (33,600 U-Net calls)``."""
-        calls = f" ({self.unet_calls:,} U-Net calls)" if self.unet_calls else ""
+        """One line: ``difflens-audit compose samples 672 images more (33,600 denoiser calls)``."""
+        calls = f" ({self.unet_calls:,} denoiser calls)" if self.unet_calls else ""
         images = f"{self.images:,} image{'s' * (self.images != 1)}"
         return f"difflens-audit {self.command} samples {f'{self.bound} {images}'.strip()} more{calls}"
 
@@ -86,7 +86,7 @@ def command_works(request: CommandsRequest) -> tuple[CommandWork, ...]:
 
 
 def _calls(request: CommandsRequest, count: _Count) -> int:
-    """Return how often images pass the U-Net."""
+    """Return how often images pass the denoiser."""
     if request.model.source in WITHOUT_NETWORK:
         return 0
     from audit.models.families.registry import rows_here, steps_here

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-Kind = Literal["result", "output", "skips", "text", "text-stream", "update", "input"]
+Kind = Literal["result", "output", "skips", "text", "text-mask", "text-stream", "update", "input"]
 
 _KINDS: tuple[Kind, ...] = get_args(Kind)
 _FORM = re.compile(r"(?:(?P<kind>[a-z-]+):)?(?P<module>[A-Za-z0-9_.]+)(?:@(?P<low>[0-9.]+)-(?P<high>[0-9.]+))?")
@@ -26,8 +26,8 @@ class Place:
             block of a U-Net is also its last skip connection. ``output`` is the result on its way to the next block
             alone, ``update`` is what the module adds to its input (output minus input), ``skips`` are the skip
             connections that a down block hands over, ``text`` is what the cross-attention of the block reads,
-            ``text-stream`` are the text tokens that a block of a transformer with two streams returns, and ``input`` is
-            the first thing that a module reads.
+            ``text-mask`` is what hides tokens of this text, ``text-stream`` are the text tokens that a block of a
+            transformer with two streams returns, and ``input`` is the first thing that a module reads.
         window: Part of the denoising steps, as fractions from first to last.
     """
 

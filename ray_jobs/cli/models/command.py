@@ -102,7 +102,7 @@ def plan_all(audits: ModelAudits, *, as_json: bool) -> None:
     from rich.table import Table
 
     table = Table("model", "arms", box=None, header_style="bold", pad_edge=False)
-    for column in ("prompts", "images per arm", "images", "shards", "U-Net calls"):
+    for column in ("prompts", "images per arm", "images", "shards", "denoiser calls"):
         table.add_column(column, justify="right")
     for model, work in works.items():
         counts = (len(work.prompts), work.images_per_prompt, work.images, work.shards, work.unet_calls)

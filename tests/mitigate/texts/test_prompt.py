@@ -16,6 +16,7 @@ from audit.models.generator import between, load_generator
 from audit.models.intervention import Intervention
 from audit.preflight.readiness import check_ready
 from audit.records.work import Prompt
+from benchmarks.tiny_families import FAMILIES
 
 TEMPLATE = "a face photo of {a} {occupation}"
 DOCTOR = Prompt("doctor", "a face photo of a doctor", "doctor")
@@ -71,6 +72,25 @@ def test_strength_1_for_all_blocks_is_the_caption_bit_for_bit(generator):
     assert torch.equal(images_of(generator, strength=1), expected)
     assert torch.equal(images_of(generator), expected)
     assert torch.equal(images_of(generator, blocks=BLOCKS), expected)
+
+
+@pytest.mark.parametrize("family", ["pixart", "sana"])
+def test_blocks_of_a_transformer_read_the_caption_with_the_mask_of_its_own_tokens(family, tmp_path):
+    """The captions are longer than the prompt, whose mask would hide their ends."""
+    sampling = SamplingConfig(steps=3, guidance=3.0)
+    generator = load_generator(ModelConfig(source=str(FAMILIES[family](tmp_path))), sampling)
+    own = generator.generate(DOCTOR, SEEDS)
+    every = [f"transformer_blocks.{place}" for place in range(len(generator.denoiser.transformer_blocks))]
+    shown = [generator.embeddings(text)["prompt_embeds"].shape[1] for text in (DOCTOR.text, *NAMED)]
+    assert min(shown[1:]) > shown[0]
+    whole = images_of(generator)
+    assert not torch.equal(whole, own)
+    assert (images_of(generator, blocks=every).int() - whole.int()).abs().max() <= 1
+    assert torch.equal(images_of(generator, blocks=every, strength=0), own)
+    half = images_of(generator, blocks=every, strength=0.5)
+    assert (half.int() - images_of(generator, strength=0.5).int()).abs().max() <= 1
+    some = [half, *(images_of(generator, blocks=[block]) for block in every[: len(every) - 1])]
+    assert all(not torch.equal(images, other) for images in some for other in (own, whole))
 
 
 def test_other_strengths_lie_between_and_beyond(generator):

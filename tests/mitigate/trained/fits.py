@@ -23,7 +23,7 @@ SHORT = {
     "entanglement_free_attention": {"images_per_group": 2, "steps": 4, "batch": 3, "learning_rate": 0.05, "width": 4},
     "finetuning": {
         "rank": 2, "steps": 4, "images_per_step": 3, "noises": 4, "gradient_steps": 2, "learning_rate": 0.05,
-        "images_at_once": 2, "networks": ("text_encoder", "unet"), "uncertainty": 0.35,
+        "images_at_once": 2, "networks": ("text_encoder", "denoiser"), "uncertainty": 0.35,
     },
 }  # fmt: skip
 """Method → settings with which it is fitted in seconds."""

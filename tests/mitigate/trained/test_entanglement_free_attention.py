@@ -26,6 +26,7 @@ from audit.mitigate.trained.group_attention import (
 from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.hooks import edit_place, find_hookpoint
 from audit.records.located.places import Place
+from benchmarks.tiny_families import save_pixart
 from tests.mitigate.trained.fits import PROMPTS, STEPS, InMemory, audit_of, fitted, ready, tools_of
 
 METHOD = "entanglement_free_attention"
@@ -53,8 +54,10 @@ def test_the_attention_to_a_group_by_hand():
     ln = torch.tensor([2.0, 3.0]).log()
     query = torch.tensor([[[1.0, ln[1]]]])  # two heads of width 1
     key = torch.tensor([[[0.0, 1.0], [0.0, 0.0]]])
-    found = attention_to_group(query, key, ln[:1, None], 2)
+    found = attention_to_group(query, key, ln[:1, None], 2, torch.zeros(1, 1, 2))
     torch.testing.assert_close(found, torch.tensor([[[0.5], [2 / 6]]]))
+    hidden = attention_to_group(query, key, ln[:1, None], 2, torch.tensor([[[0.0, -10_000.0]]]))
+    torch.testing.assert_close(hidden, torch.tensor([[[2 / 3], [2 / 5]]]))
 
 
 def test_the_edits_are_the_softmax_over_one_more_value():
@@ -68,12 +71,13 @@ def test_the_edits_are_the_softmax_over_one_more_value():
     layer = Layer(heads, (height, breadth), torch.randn(groups, inner, generator=draw), predictor)
     z, query = (torch.randn(batch, height * breadth, inner, generator=draw) for _ in range(2))
     key, value = (torch.randn(batch, tokens, inner, generator=draw) for _ in range(2))
+    mask = torch.randn(batch, 1, tokens, generator=draw)
     expected, own, weights = (torch.zeros(batch, height * breadth, inner) for _ in range(3))
     for image, code in enumerate(codes):
         logits = predictor(z[image].T.reshape(1, inner, height, breadth))[0, code].flatten()
         for head in range(heads):
             part = slice(head * width, (head + 1) * width)
-            scores = query[image, :, part] @ key[image, :, part].T / width**0.5
+            scores = query[image, :, part] @ key[image, :, part].T / width**0.5 + mask[image]
             both = torch.cat([value[image, :, part], layer.values[code, part][None]])
             extended = torch.cat([scores, logits[:, None]], 1).softmax(1)
             expected[image, :, part] = extended @ both
@@ -82,7 +86,7 @@ def test_the_edits_are_the_softmax_over_one_more_value():
     for strength in (1.0, 0.5):
         attention = GroupAttention("attn", layer, codes, strength)
         *reads, change = attention.edits.values()
-        for read, seen in zip(reads, (z, query, key), strict=True):
+        for read, seen in zip(reads, (z, query, key, mask), strict=True):
             stored = seen.transpose(1, 2)[..., None]
             assert read(stored) is stored
         found = change(own.transpose(1, 2)[..., None]).squeeze(-1).transpose(1, 2)
@@ -239,6 +243,52 @@ def test_the_layers_are_those_of_the_first_block_of_the_decoder_or_of_the_module
     assert cross_attention(unet, (middle,)) == (middle,)
     with pytest.raises(UnfitModelError, match=r"expected some in 'conv_in' .* found it in down_blocks.1.attentions.0"):
         cross_attention(unet, ("mid_block", "conv_in"))
+
+
+@pytest.fixture(scope="module")
+def pixart(tmp_path_factory):
+    """PixArt with latents of 8 × 12 in 4 × 6 tokens, its config and what it is fitted with."""
+    root = tmp_path_factory.mktemp("pixart")
+    audit = audit_of(save_pixart(root, sample_size=8, tokens=24), METHOD, "gender", layers=["transformer_blocks.1"])
+    sampling = audit.sampling.model_copy(update={"height": 64, "width": 96})
+    audit = audit.model_copy(update={"sampling": sampling})
+    tools = tools_of(audit)
+    return tools, *fitted(audit, tools)
+
+
+def test_positions_of_a_transformer_are_the_grid_of_its_tokens(pixart):
+    training, denoiser = training_of(pixart), pixart[0].generator.denoiser
+    assert list(training.layers) == ["transformer_blocks.1.attn2"]
+    assert training.layers["transformer_blocks.1.attn2"].size == (4, 6)
+    assert all(masks.shape[1:] == (8, 12) for masks in training.drawn.masks)
+    with pytest.raises(UnfitModelError, match=r"some in 'up_blocks' .* found it in transformer_blocks.0, "):
+        cross_attention(denoiser, ())
+
+
+def test_attention_of_a_transformer_leaves_out_tokens_that_its_mask_hides(pixart, tmp_path):
+    """The printed softmax over the tokens of the prompt alone, in a call of the network."""
+    tools, request, _, trained = pixart
+    (path, layer), *_ = layers_of(trained.tensors).items()
+    one, network, seen = GroupAttention(path, layer, [0]), tools.generator.denoiser, {}
+    attention = network.get_submodule(path)
+    for name in ("to_q", "to_k"):
+        module = attention.get_submodule(name)
+        module.register_forward_hook(lambda _module, _inputs, output, name=name: seen.update({name: output[-1:]}))
+    inputs = attention.register_forward_pre_hook(lambda _module, inputs: seen.update(z=inputs[0][-1:]))
+    with torch.no_grad():
+        noisy = tools.model.initial_noise(PROMPTS[0].text, [1])
+        tools.model.predict(noisy, torch.tensor([500]), [PROMPTS[0].text], one.edits)
+    inputs.remove()
+    tokens = tools.generator.reader.count(PROMPTS[0].text)
+    assert tokens < seen["to_k"].shape[1]
+    logits = layer.predictor(seen["z"].transpose(1, 2).reshape(1, -1, *layer.size))[:, 0].flatten(1)
+    shown, none = seen["to_k"][:, :tokens], torch.zeros(1, 1, tokens)
+    expected = attention_to_group(seen["to_q"], shown, logits, layer.heads, none)
+    torch.testing.assert_close(one.attention, expected)
+    batch = Batch(PROMPTS[0], ("female", "male"), STEPS, "", request.groups)
+    arm = ready(request.mitigation.model_copy(update={"strength": 100.0}), trained.tensors, tmp_path)(batch)
+    plain = tools.generator.generate(PROMPTS[0], [1, 2])
+    assert not torch.equal(tools.generator.generate(PROMPTS[0], [1, 2], arm), plain)
 
 
 def test_layers_without_cross_attention_are_refused_before_any_image_is_sampled(fit):

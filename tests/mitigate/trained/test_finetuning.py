@@ -52,6 +52,16 @@ def test_an_interrupted_training_ends_like_one_without_a_break(fit):
         assert torch.equal(resumed.tensors[name], tensor), name
 
 
+def test_the_denoiser_of_a_model_with_a_u_net_may_be_called_so(fit):
+    """The former name is read and stored as it was, and trains the same."""
+    tools, request, examples, whole = fit
+    former = replaced(request, networks=("text_encoder", "unet"))
+    assert former.mitigation.fitted_by["networks"] == ["text_encoder", "unet"]
+    trained = FinetuningFit().train(tools, former, examples, InMemory())
+    assert {name.partition(".")[0] for name in whole.tensors} == {"text_encoder", "unet"}
+    assert all(torch.equal(trained.tensors[name], tensor) for name, tensor in whole.tensors.items())
+
+
 def test_the_gradient_by_the_latents_is_that_of_the_loss(fit):
     tools, request, examples, _ = fit
     request = replaced(request, uncertainty=0.9, images_at_once=2)

@@ -30,7 +30,7 @@ from audit.models.files.untrusted_model import UnfitModelError
 from audit.models.generator import load_generator
 from audit.planning.fits import TENSORS_FILE, FitRequest
 from audit.preflight.model import check_methods
-from benchmarks.tiny_families import save_flux, save_pixart, save_sd3
+from benchmarks.tiny_families import save_flux, save_pixart, save_sana, save_sd3
 from tests.mitigate.fitting import PROMPTS, TEMPLATE, ByBrightness
 
 SAMPLING = SamplingConfig(steps=2, guidance=2.0, scheduler="DDIMScheduler", batch=4)
@@ -172,7 +172,31 @@ def test_a_prompt_whose_first_images_show_no_group_ends_the_fit_in_words():
         UceFit().join(request(), {f"{COUNTS}/doctor": torch.zeros(2).double(), **texts}, {})
 
 
-@pytest.mark.parametrize("save", [save_sd3, save_flux, save_pixart])
+@pytest.mark.parametrize("save", [save_pixart, save_sana])
+def test_a_transformer_reads_the_text_behind_its_projection_and_its_keys_move_towards_the_groups(tmp_path, save):
+    """The last token of a text, found among the tokens that the network itself gives to its first attention."""
+    sampling = SamplingConfig(steps=2, guidance=2.0)
+    generator = load_generator(ModelConfig(source=str(save(tmp_path))), sampling, "transformer_blocks.0")
+    seen, layers = [], cross_attention(generator.denoiser, generator.from_last_token("female").shape[1])
+    key = next(iter(layers.values()))
+    hook = key.register_forward_pre_hook(lambda _layer, inputs: seen.append(inputs[0]))
+    generator.first_prediction(PROMPTS[0].text, [1], {})
+    hook.remove()
+    (own,), mask = seen[0][1:].float(), generator._encoded(PROMPTS[0].text)["prompt_attention_mask"]
+    last = int(mask.sum()) - (2 if save is save_pixart else 1)  # T5 marks the end
+    c, a = generator.from_last_token(PROMPTS[0].text)[:1], generator.from_last_token("female")[:1]
+    torch.testing.assert_close(c[0], own[last])
+    ids = generator.pipeline.tokenizer(PROMPTS[0].text).input_ids
+    assert generator.pipeline.tokenizer.decode(ids[-1 if save is save_sana else -2]).strip() in ("doctor", "r")
+    change = closed_form([c], [0.5 * a], [], 1e-6)
+    with torch.inference_mode():
+        wanted = {name: layer(c + 0.5 * a) for name, layer in layers.items()}
+        with ChangedCrossAttention(change)(generator.denoiser):
+            for name, layer in layers.items():
+                torch.testing.assert_close(layer(c), wanted[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("save", [save_sd3, save_flux])
 def test_a_model_without_such_cross_attention_is_refused_in_words(tmp_path, save):
     model = ModelConfig(source=str(save(tmp_path)))
     sampling = SamplingConfig(steps=2, guidance=2.0, height=32, width=32)

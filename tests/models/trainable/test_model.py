@@ -12,18 +12,22 @@ TEXT = "a face photo of a doctor"
 SEEDS = [1, 2]
 
 
+def hookpoint_of(generator):
+    return "mid_block" if hasattr(generator.denoiser, "mid_block") else "transformer_blocks.0"
+
+
 def loaded(source, **sampling):
     return load_generator(ModelConfig(source=str(source)), SamplingConfig(steps=3, **sampling))
 
 
-@pytest.fixture(scope="module", params=["sd", "sdxl", "lcm"])
+@pytest.fixture(scope="module", params=["sd", "sdxl", "lcm", "pixart"])
 def generator(request, tmp_path_factory):
     return loaded(FAMILIES[request.param](tmp_path_factory.mktemp(request.param)), guidance=3.0)
 
 
 def test_predictions_are_those_of_the_first_call_of_the_pipeline(generator):
     model = TrainableModel(generator)
-    sampled = generator.first_prediction(TEXT, SEEDS, {})
+    sampled = generator.first_prediction(TEXT, SEEDS, {})[:, :4]  # PixArt also predicts variances
     noisy = model.initial_noise(TEXT, SEEDS)
     times = model.timesteps[:1].expand(2)
     torch.testing.assert_close(model.predict(noisy, times, [TEXT] * 2), sampled[-2:], rtol=1e-4, atol=1e-5)
@@ -56,9 +60,10 @@ def test_a_vae_that_overflows_in_half_precision_has_finite_gradients(tmp_path):
 def test_an_edit_has_a_gradient_and_frozen_weights_have_none(generator):
     model = TrainableModel(generator)
     noisy, times = model.initial_noise(TEXT, SEEDS), torch.tensor([500, 500])
-    shift = torch.zeros(model.map_shape("mid_block", noisy[:1], TEXT), requires_grad=True)
+    hookpoint = hookpoint_of(generator)
+    shift = torch.zeros(model.map_shape(hookpoint, noisy[:1], TEXT), requires_grad=True)
     with model.frozen():
-        model.predict(noisy, times, [TEXT] * 2, {"mid_block": lambda h: h + shift}).square().sum().backward()
+        model.predict(noisy, times, [TEXT] * 2, {hookpoint: lambda h: h + shift}).square().sum().backward()
     assert shift.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in generator.denoiser.parameters())
 
@@ -92,11 +97,28 @@ def test_weights_in_half_precision_give_losses_in_single(tiny_pipeline):
 
 def test_a_hookpoint_that_is_not_there_is_named(generator):
     model = TrainableModel(generator)
-    with pytest.raises(ValueError, match=r"'mid_blok' is not a module .* nearest: mid_block"):
-        model.map_shape("mid_blok", model.initial_noise(TEXT, [1]), TEXT)
+    hookpoint = hookpoint_of(generator)
+    with pytest.raises(ValueError, match=rf"'x{hookpoint}' is not a module .* nearest: {hookpoint}"):
+        model.map_shape(f"x{hookpoint}", model.initial_noise(TEXT, [1]), TEXT)
 
 
-@pytest.mark.parametrize(("family", "message"), [("sd3", "noise levels"), ("pixart", "U-Net"), ("ddpm", "U-Net")])
+@pytest.mark.parametrize("family", ["sd", "sdxl", "pixart"])
+def test_the_time_embedding_is_the_one_that_the_network_makes_in_a_call(family, tmp_path):
+    generator, seen = loaded(FAMILIES[family](tmp_path), guidance=3.0), []
+    model, network = TrainableModel(generator), generator.denoiser
+    embedding = network.adaln_single.emb if family == "pixart" else network.time_embedding
+    hook = embedding.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    times = torch.tensor([500, 20])
+    with torch.no_grad():
+        model.predict(model.initial_noise(TEXT, SEEDS), times, [TEXT] * 2)
+        hook.remove()
+        torch.testing.assert_close(model.time_embedding(times), seen[-1])
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [("sd3", "noise levels"), ("flux", "noise levels"), ("sana", "noise levels"), ("ddpm", "latent diffusion model")],
+)
 def test_other_kinds_of_models_are_refused_in_words(family, message, tmp_path):
     generator = loaded(FAMILIES[family](tmp_path), guidance=1.0)
     with pytest.raises(ValueError, match=f"expected .*{message}.* choose a method that is not trained"):

@@ -38,7 +38,7 @@ def test_compose_samples_what_was_counted():
     sampled = sum(task.count for task in PersonsAnalysis().tasks(request.persons))
     assert sampled == found["compose"].images == 40 * 5
     assert found["compose"].unet_calls == 200 * config.sampling.steps * 2
-    assert found["compose"].summary == "difflens-audit compose samples 200 images more (10,000 U-Net calls)"
+    assert found["compose"].summary == "difflens-audit compose samples 200 images more (10,000 denoiser calls)"
     assert works(compositions=PAIRS, model={"source": "rendered"})[1]["compose"].unet_calls == 0
 
 

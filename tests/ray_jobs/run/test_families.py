@@ -9,13 +9,14 @@ import torch
 from safetensors.torch import save_file
 from torchvision.models import squeezenet1_1
 
+from audit.calibration.bundle import BUNDLED
 from audit.config.sections import ModelConfig
 from audit.config.settings import AuditConfig
 from audit.planning.plan import arms_of
 from audit.preflight.readiness import check_ready
 from audit.storage.run_directory import AUDIT, RESULTS
 from benchmarks.original_layout import save_original
-from benchmarks.tiny_families import FAMILIES, save_chroma
+from benchmarks.tiny_families import FAMILIES, save_chroma, save_pixart
 from benchmarks.tiny_models import save_tiny_pipeline
 from ray_jobs.run.audit import run_audit
 
@@ -97,6 +98,36 @@ def test_an_audit_of_a_model_ends_with_a_report(request, cluster, judge, tmp_pat
     sampling = json.loads((outcome.run_path / AUDIT).read_text())["provenance"]["sampling"]
     assert sampling["pipeline"] == published["_class_name"]
     assert sampling["scheduler"] in outcome.report.read_text()
+
+
+INSIDE = {"attribute": "gender", "hookpoints": ["transformer_blocks.0"], "images_per_group": 1}
+ON_PIXART = [
+    {"name": "weights", "method": "uce", "attribute": "gender", "rounds": 2, "images_per_prompt": 2},
+    {"name": "gated", "method": "gated_cross_attention", "attribute": "gender", "images_per_group": 1},
+    {"name": "vectors", "method": "latent_direction", "steps": 2, "batch": 2} | INSIDE,
+    {"name": "asyrp", "method": "latent_editing", "passes": 1, "batch": 2} | INSIDE,
+    {"name": "tuned", "method": "finetuning", "attribute": "gender", "networks": ["text_encoder", "denoiser"],
+     "rank": 2, "steps": 2, "images_per_step": 2, "noises": 2, "uncertainty": 0.5, "dino_weight": 0},
+    {"name": "blocks", "method": "prompt", "attribute": "gender", "blocks": ["transformer_blocks.1"]},
+]  # fmt: skip
+"""Methods that need cross-attention, or are trained."""
+
+
+def test_an_audit_of_pixart_with_these_methods_ends_with_a_report_that_names_no_u_net(
+    cluster, in_this_process, judge, tmp_path
+):
+    model = save_pixart(tmp_path / "model", sample_size=8, tokens=24)
+    plain = config_of("pixart", model, judge, tmp_path / "runs").model_dump(mode="json", exclude_unset=True)
+    plain["sampling"] |= {"scheduler": "DDIMScheduler"}
+    plain |= {"mitigations": ON_PIXART, "quality": {"clip": str(BUNDLED / "clip"), "features": "none"}}
+    config = AuditConfig.model_validate(plain)
+    assert list(check_ready(config)) == []
+    outcome = run_audit(config)
+    assert outcome.complete
+    rows = pq.read_table(outcome.run_path / RESULTS).to_pylist()
+    assert {row["arm"] for row in rows} == {"baseline", *(arm["name"] for arm in ON_PIXART)}
+    assert {row["status"] for row in rows} == {"classified"}
+    assert "U-Net" not in outcome.report.read_text()
 
 
 def test_an_audit_of_a_checkpoint_in_one_file_ends_with_a_report(cluster, judge, tmp_path):

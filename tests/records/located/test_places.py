@@ -13,6 +13,7 @@ from audit.records.located.places import THIRDS, Place
         ("text:up_blocks.0", Place("up_blocks.0", "text")),
         ("skips:down_blocks.0@0.33-0.67", Place("down_blocks.0", "skips", (0.33, 0.67))),
         ("text-stream:transformer_blocks.3", Place("transformer_blocks.3", "text-stream")),
+        ("text-mask:transformer_blocks.3", Place("transformer_blocks.3", "text-mask")),
         ("update:mid_block.attentions.0", Place("mid_block.attentions.0", "update")),
         ("input:mid_block.attentions.0", Place("mid_block.attentions.0", "input")),
         ("output:down_blocks.1@0-0.5", Place("down_blocks.1", "output", (0.0, 0.5))),
