@@ -81,6 +81,28 @@ def test_each_setting_is_an_arm_and_each_model_and_attribute_an_audit(read):
     assert len({audit.config.name for audit in audits}) == 4
 
 
+def test_a_method_can_have_other_keys_on_one_model(read):
+    means = PLAIN["methods"][1] | {"models": {"b": {"hookpoints": ["transformer_blocks.1"]}}}
+    audits = read(PLAIN | {"models": {"a": {}, "b": {}}, "methods": [PLAIN["methods"][0], means]}).audits
+    assert [[one.strength for one in audit.config.mitigations] for audit in audits] == [[1.0, 0.5, 1.0]] * 2
+    assert [audit.config.mitigations[1].hookpoints for audit in audits] == [("mid_block",), ("transformer_blocks.1",)]
+    assert audits[1].config.mitigations[2].hookpoints == ("transformer_blocks.1",)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"c": {}}, "expected names of the models (a, b), found 'c'"),
+        ({"b": {"strength": 2.0}}, "found 'strength' in both"),
+    ],
+)
+def test_keys_for_a_model_that_would_not_count_are_refused(mistakes, keys, message):
+    plain = PLAIN | {"models": {"a": {}, "b": {}}, "methods": [PLAIN["methods"][1] | {"models": keys}]}
+    (found,) = mistakes(plain)
+    assert message in found
+    assert "methods: means: models" in found
+
+
 def test_held_out_prompts_are_an_audit_of_their_own(read):
     seen, held_out = read(PLAIN | {"held_out": ["judge"]}).audits
     assert (seen.held_out, held_out.held_out) == (False, True)

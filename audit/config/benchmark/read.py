@@ -142,7 +142,9 @@ def _mitigations(root: Node, config: BenchmarkConfig, planned: BenchmarkAudit) -
         if not _tries(config, method, planned.attributes):
             continue
         entry = root.value["methods"].value[index]
+        here = _below(entry, "models", planned.model)
         shared = {key: node for key, node in entry.value.items() if key not in OF_A_METHOD}
+        shared |= dict(here.value) if here is not None else {}
         if not method.own_attribute:
             shared["attribute"] = _attribute(root, config, planned.attributes[0])
         for arm, setting in zip(method.arms, method.settings or (None,), strict=True):

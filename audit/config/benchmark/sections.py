@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
@@ -24,7 +25,7 @@ OF_A_MODEL = (
 )
 """Keys of an audit that an entry of ``models`` cannot have: all models share them."""
 
-OF_A_METHOD = ("name", "settings", "only")
+OF_A_METHOD = ("name", "settings", "models", "only")
 """Keys of an entry of ``methods`` that are no keys of its mitigation."""
 
 Keys = dict[str, Any]
@@ -41,6 +42,9 @@ class BenchmarkMethod(Section):
     """The method, as under ``mitigations`` of an audit."""
     settings: dict[ShortName, Keys] = Field({})
     """Settings to compare: name → keys of the mitigation. Each is an arm of its own; without settings there is one."""
+    models: dict[ShortName, Keys] = Field({})
+    """Name of a model → keys of the mitigation on this model alone, for example its ``hookpoints``: networks of another
+    architecture have other modules."""
     only: Names | None = None
     """Attributes on which the method is tried; without it all of ``attributes``. A method that names its own
     ``attribute`` is tried on this one alone."""
@@ -110,6 +114,7 @@ class BenchmarkConfig(Section):
             raise _mistake(f"controls: expected unique names, found {listing(again)} twice; rename one")
         for method in self.methods:
             _refuse_other_attributes(method)
+            _refuse_other_models(method, self.models)
             unknown = [name for name in method.only or () if name not in self.attributes]
             if unknown:
                 known = listing(self.attributes)
@@ -143,6 +148,20 @@ def _refuse_other_attributes(method: BenchmarkMethod) -> None:
             expected = f"the attributes of the method ({listing(own)})" if own else "those of the benchmark"
             raise _mistake(
                 f"methods: {method.name}: settings.{setting}.{key}: expected {expected}, found {listing(named)}; write "
+                "another method under methods"
+            )
+
+
+def _refuse_other_models(method: BenchmarkMethod, models: Iterable[str]) -> None:
+    """Refuse keys for a model that is not compared, and keys that a setting has too: one of both would not count."""
+    where = f"methods: {method.name}: models"
+    for model, keys in method.models.items():
+        if model not in models:
+            raise _mistake(f"{where}: expected names of the models ({listing(models)}), found {model!r}; correct it")
+        set_twice = sorted(key for setting in method.settings.values() for key in setting if key in keys)
+        if set_twice:
+            raise _mistake(
+                f"{where}.{model}: expected other keys than those of settings, found {set_twice[0]!r} in both; write "
                 "another method under methods"
             )
 
