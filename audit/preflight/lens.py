@@ -127,11 +127,30 @@ def places_of(model: ModelConfig) -> tuple[Place, ...]:
     return paths
 
 
+def in_known_blocks(model: ModelConfig, hookpoints: Mapping[Location, str]) -> dict[Location, str]:
+    """Return the hookpoints that can be in a model's blocks; :func:`check_lens` reports the others."""
+    from audit.models.families.registry import blocks_of
+
+    if model.source in WITHOUT_NETWORK:
+        return dict(hookpoints)
+    blocks = blocks_of(model)
+    return {
+        place: path
+        for place, path in hookpoints.items()
+        if chosen_by_method(place) or not blocks or _block_of(path) in blocks
+    }
+
+
 def _no_module(at: Location, hookpoint: str, blocks: Sequence[str]) -> Iterator[Problem]:
-    part = hookpoint.rpartition(":")[2].split(".")[0]
+    part = _block_of(hookpoint)
     if blocks and part not in blocks:
         message = f"expected a module of the denoiser ({listing(blocks)}), found {hookpoint!r}"
-        yield Problem(at, message + suggestion(part, blocks))
+        remedy = suggestion(part, blocks) or "; choose one that difflens-audit hookpoints lists"
+        yield Problem(at, message + remedy)
+
+
+def _block_of(hookpoint: str) -> str:
+    return hookpoint.rpartition(":")[2].split(".")[0]
 
 
 def _no_own_module(at: Location, path: str, model: ModelConfig) -> Iterator[Problem]:

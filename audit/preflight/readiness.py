@@ -19,7 +19,7 @@ from audit.dissect.settings import dissected_groups, images_of_dissection, needs
 from audit.planning.plan import prompts_of_model
 from audit.preflight import prompts
 from audit.preflight.judges import JudgesRequest, check_judges
-from audit.preflight.lens import check_lens, hookpoints_of, unreadable
+from audit.preflight.lens import check_lens, hookpoints_of, in_known_blocks, unreadable
 from audit.preflight.lens_memory import lens_forecast
 from audit.preflight.model import Hookpoints, check_methods, check_model, check_reverse_steps
 from audit.preflight.networks import check_quality
@@ -181,7 +181,8 @@ def _check_composed(config: AuditConfig) -> Iterator[Problem]:
 
 
 def _check_model(config: AuditConfig) -> Iterator[Problem]:
-    yield from check_model(config.model, config.sampling, _hookpoints(config))
+    known = in_known_blocks(config.model, _hookpoints(config))
+    yield from check_model(config.model, config.sampling, known)
     yield from check_reverse_steps(config.model, config.sampling, config.mitigations)
     yield from check_methods(config.model, config.sampling, config.mitigations)
 

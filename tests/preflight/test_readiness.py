@@ -236,6 +236,15 @@ def test_a_hookpoint_that_an_intervention_edits_must_exist(pipeline):
     assert found["mitigations.0.hookpoints.1"].endswith("did you mean 'up_blocks'?")
 
 
+def test_a_hookpoint_of_another_architecture_is_told_once(pipeline):
+    lens = {"hookpoint": "transformer_blocks.1"}
+    config = AuditConfig.model_validate({"name": "audit", "model": {"source": str(pipeline)}, "lens": lens} | OUTSIDE)
+    [found] = check_ready(config)
+    assert found.location == ("lens", "hookpoint")
+    assert found.message.startswith("expected a module of the denoiser (conv_in, down_blocks, mid_block,")
+    assert found.message.endswith("choose one that difflens-audit hookpoints lists")
+
+
 @pytest.mark.parametrize("place", ["hookpoint", "hookpoints"])
 def test_the_whole_decoder_is_no_hookpoint_of_the_bundled_model(place):
     means = {"name": "m", "method": "mean_difference", "attribute": "gender", "hookpoints": ["up_blocks"]}
