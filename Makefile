@@ -11,7 +11,7 @@ CONFIG ?= configs/occupations.yaml
 OUT ?= build/calibration
 TABLE ?=
 QUICK ?=
-BENCHMARK ?= configs/benchmarks/calibration.yaml
+BENCHMARK ?= configs/benchmarks/all_methods.yaml
 GPU_ARGS ?=
 
 .PHONY: demo test test-ray test-rest check docs audit-dependencies format calibration bench bench-gpu fuzz coverage clean bench-methods
@@ -53,7 +53,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 # Trains the calibration models again from nothing; run again, it resumes. The third one is the first one with other planted
-# shares.
+# shares, and the fourth one, a transformer, learns from the first one.
 # TABLE=shares.yaml plants another world, QUICK=1 trains less, OUT= says where.
 calibration: $(INSTALLED)
 	$(BIN)/python -m audit.training.make $(OUT) $(if $(TABLE),--table $(TABLE)) $(if $(QUICK),--quick)
@@ -62,6 +62,8 @@ calibration: $(INSTALLED)
 	$(BIN)/python -m audit.training.unconditional_card $(OUT)/unconditional $(if $(QUICK),--quick)
 	$(BIN)/python -m audit.training.make $(OUT)/altered --table audit/calibration/worlds/altered.yaml --start $(OUT) $(if $(QUICK),--quick)
 	$(BIN)/python -m audit.training.card $(OUT)/altered $(if $(QUICK),--quick)
+	$(BIN)/python -m audit.training.wide $(OUT)/wide --start $(OUT) $(if $(QUICK),--quick)
+	$(BIN)/python -m audit.training.card $(OUT)/wide $(if $(QUICK),--quick)
 
 # One command per comparison; each prints a table.
 bench: $(INSTALLED)
@@ -72,7 +74,7 @@ bench: $(INSTALLED)
 bench-gpu: $(INSTALLED)
 	$(BIN)/python -m benchmarks.gpu $(GPU_ARGS)
 
-# All methods side by side on the calibration model, over several sittings: run again, it goes on where it was stopped.
+# All methods side by side on both calibration models, over several sittings: run again, it goes on where it was stopped.
 # BENCHMARK= runs another config.
 bench-methods: $(INSTALLED)
 	$(BIN)/difflens-audit benchmark $(BENCHMARK)

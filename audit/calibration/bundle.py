@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audit.calibration.world import World
-from audit.config.fields import GENERATED_HERE, UNCONDITIONAL
+from audit.config.fields import GENERATED_HERE, UNCONDITIONAL, WIDE
 from audit.config.sections import ModelConfig
 
 BUNDLED = Path(__file__).parent / "weights"
-_UNCONDITIONAL = BUNDLED / "unconditional"
+_OWN = {UNCONDITIONAL: BUNDLED / "unconditional", WIDE: BUNDLED / "wide"}
+"""Model sources whose weights are in a directory of their own; the bundled world's networks measure them."""
 
 NETWORK_WEIGHTS, NETWORK_CONFIG = "model.safetensors", "config.json"
 NETWORK_FILES = (NETWORK_WEIGHTS, NETWORK_CONFIG)
@@ -23,7 +24,8 @@ class Bundle:
 
     Attributes:
         path: Directory with ``pipeline/``, ``lens/`` and ``world.yaml``.
-        instruments: Directory with ``judge/``, ``features/`` and ``clip/``; most worlds have their own.
+        instruments: Directory with ``judge/``, ``features/`` and ``clip/``. Most worlds have their own; the wide one
+            has its own judge, and the other two of the bundled world.
     """
 
     path: Path
@@ -41,8 +43,9 @@ class Bundle:
 
     @property
     def judge(self) -> Path:
-        """The attribute classifier and its confusion matrix."""
-        return self.instruments / "judge"
+        """The attribute classifier and its confusion matrix; that of the world itself, if it has one."""
+        own = self.path / "judge"
+        return own if own.is_dir() else self.instruments / "judge"
 
     @property
     def features(self) -> Path:
@@ -84,16 +87,15 @@ def bundle_of(model: ModelConfig) -> Bundle | None:
     if model.source not in GENERATED_HERE and not model.drawings:
         return None
     trained = Path(model.world) if model.world is not None and Path(model.world).is_dir() else None
-    if model.source == UNCONDITIONAL:
-        return Bundle(trained or _UNCONDITIONAL, BUNDLED)
+    if model.source in _OWN:
+        return Bundle(trained or _OWN[model.source], BUNDLED)
     return Bundle.at(trained or BUNDLED)
 
 
 def world_table(model: ModelConfig) -> Path:
     """Return the table of planted shares: that of a trained world, the user's YAML file, or the bundled one."""
     if model.world is None:
-        bundled = Bundle(_UNCONDITIONAL, BUNDLED).table
-        return bundled if model.source == UNCONDITIONAL else World.bundled_path()
+        return Bundle.at(_OWN[model.source]).table if model.source in _OWN else World.bundled_path()
     path = Path(model.world)
     return Bundle.at(path).table if path.is_dir() else path
 
@@ -106,9 +108,7 @@ def missing_weights(model: ModelConfig, part: str) -> str | None:
         part: Directory of the network in its bundle: ``judge``, ``features`` or ``clip``.
     """
     bundle = bundle_of(model)
-    if bundle is None or any((bundle.instruments / part).glob("**/*.safetensors")):
+    directory: Path | None = None if bundle is None else getattr(bundle, part)
+    if directory is None or any(directory.glob("**/*.safetensors")):
         return None
-    return (
-        f"expected the weights that 'bundled' stands for, found none in {bundle.instruments / part}; train them: "
-        "make calibration"
-    )
+    return f"expected the weights that 'bundled' stands for, found none in {directory}; train them: make calibration"

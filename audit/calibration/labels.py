@@ -49,6 +49,14 @@ BACKGROUNDS: tuple[str, ...] = ("sage", "sky", "sand", "lilac", "slate", "rose")
 HAIR_COLOURS: tuple[str, ...] = ("black", "brown", "auburn", "blond", "grey")
 HAIR_STYLES: tuple[str, ...] = ("plain", "fringe", "curly")
 
+DETAILS: dict[str, tuple[str, ...]] = {
+    "glasses": ("without", "with"),
+    "smile": ("closed", "open"),
+    "hair_colour": HAIR_COLOURS,
+    "background": BACKGROUNDS,
+}
+"""Details that no caption names → what they can be, in the order of their labels."""
+
 
 class Column(IntEnum):
     """Columns of a face's uniform numbers; new columns must be added at the end, so that old faces do not change."""

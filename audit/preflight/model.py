@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from audit.config.fields import API, CLOSED, GENERATED_HERE, IMAGES
+from audit.config.fields import API, CLOSED, GENERATED_HERE, IMAGES, WIDE
 from audit.config.kinds.known_models import usual_sampling
 from audit.config.mitigations.arms import ArmConfig, located, sections_of
 from audit.config.mitigations.registry import MitigationConfig
@@ -219,7 +219,7 @@ def _calibration_model(model: ModelConfig, sampling: SamplingConfig, hookpoints:
             f"expected a trained model, found no model_index.json in {bundle.pipeline}; train it: make calibration"
         )
         yield Problem(place, message, reads=MODEL_KEYS)
-    elif not (bundle.path.is_relative_to(BUNDLED) and _is_known(sampling, hookpoints)):
+    elif model.source == WIDE or not (bundle.path.is_relative_to(BUNDLED) and _is_known(sampling, hookpoints)):
         for problem in _problems_of(bundle.pipeline, model, sampling, hookpoints):
             yield replace(problem, location=place) if problem.location[0] == "model" else problem
 

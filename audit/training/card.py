@@ -14,15 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionImg2ImgPipeline
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from audit.calibration.bundle import Bundle
+from audit.calibration.bundle import Bundle, bundle_of
+from audit.calibration.labels import DETAILS
 from audit.calibration.networks import DrawingNetwork, to_unit_range
 from audit.calibration.renderer import render
 from audit.calibration.world import ATTRIBUTES, World, draw_labels, face_noise
+from audit.config.fields import WIDE
 from audit.config.sections import ModelConfig, SamplingConfig
 from audit.models.generator import DiffusionGenerator, load_generator
 from audit.records.estimates import percent
@@ -35,6 +36,12 @@ SWEEP = (2.0, 3.0, 5.0)
 REGENERATION_STRENGTH = 0.3
 """Share of the noise schedule to which held-out drawings are noised before they are denoised again."""
 BATCH = 32
+
+_WORDS = {
+    "calibration": ("Calibration model", "audit/training/make.py"),
+    WIDE: ("Wide calibration model", "audit/training/wide.py"),
+}
+"""Model source → what it is called, and the file of its recipe."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class Card:
         share_gap: Attribute → occupation → distance of generated from planted shares at guidance 1: for two groups the
             difference of the first share, for more the total variation.
         amplification: Guidance → mean over occupations of |share − .5| over the planted one, for gender.
-        judge_accuracy: Attribute → accuracy on held-out drawings.
+        judge_accuracy: Attribute, or other question of the judge → accuracy on held-out drawings.
         judge_accuracy_generated: The same on regenerated drawings (held-out drawings, noised by
             ``REGENERATION_STRENGTH`` of the schedule, then denoised by this model): their labels are known.
         group_prompts: Attribute → share of pictures that show the group named in a prompt with all groups.
@@ -86,33 +93,46 @@ class Card:
 
 def write(directory: Path, effort: Effort) -> None:
     """Measure the model in ``directory`` and write its card there."""
-    bundle = Bundle.at(directory)
+    model = _model(directory)
+    bundle = _bundle(model)
     world, judge = World.load(bundle.table), DrawingNetwork.load(bundle.judge)
-    perceived = {g: _perceive(bundle, judge, world, g, n) for g, n in _sweep(effort)}
+    perceived = {g: _perceive(model, judge, world, g, n) for g, n in _sweep(effort)}
     at_one = perceived[1.0]
     figures = Card(
         occupation_shown={o: float(np.mean(seen["occupation"] == _index(judge, o))) for o, seen in at_one.items()},
         share_gap={a: {o: _gap(world, o, a, seen[a]) for o, seen in at_one.items()} for a in ATTRIBUTES},
         amplification={str(g): _amplification(world, seen) for g, seen in perceived.items()},
         judge_accuracy={a: accuracy(m) for a, m in json.loads((bundle.judge / "confusion.json").read_text()).items()},
-        judge_accuracy_generated=_regeneration_accuracy(bundle, judge, world, effort.regenerated),
-        group_prompts=_group_prompt_accuracy(bundle, judge, world, effort.group_prompts),
+        judge_accuracy_generated=_regeneration_accuracy(model, judge, world, effort.regenerated),
+        group_prompts=_group_prompt_accuracy(model, judge, world, effort.group_prompts),
         effort=effort,
         losses={part: values[-1] for part, values in json.loads((directory / "losses.json").read_text()).items()},
     )
     (directory / "card.json").write_text(json.dumps(asdict(figures), indent=2) + "\n")
-    (directory / "card.md").write_text(_markdown(figures, world))
-    _sample_grid(bundle, world).save(directory / "samples.png")
+    (directory / "card.md").write_text(_markdown(figures, world, *_WORDS[model.source]))
+    _sample_grid(model, world).save(directory / "samples.png")
 
 
 def _sweep(effort: Effort) -> list[tuple[float, int]]:
     return [(1.0, effort.planted), *((g, effort.sweep) for g in SWEEP)]
 
 
-def _generator(bundle: Bundle, guidance: float) -> DiffusionGenerator:
-    generator = load_generator(ModelConfig(world=str(bundle.path)), SamplingConfig(guidance=guidance))
+def _model(directory: Path) -> ModelConfig:
+    wide = (Bundle.at(directory).pipeline / "transformer").is_dir()
+    return ModelConfig(source=WIDE if wide else "calibration", world=str(directory))
+
+
+def _bundle(model: ModelConfig) -> Bundle:
+    bundle = bundle_of(model)
+    if bundle is None:
+        raise TypeError(f"{model.source} is not a calibration model")
+    return bundle
+
+
+def _generator(model: ModelConfig, guidance: float) -> DiffusionGenerator:
+    generator = load_generator(model, SamplingConfig(guidance=guidance))
     if not isinstance(generator, DiffusionGenerator):
-        raise TypeError(f"{bundle.path} is not a diffusion model")
+        raise TypeError(f"{model.world} is not a diffusion model")
     return generator
 
 
@@ -128,10 +148,10 @@ def answers_of(judge: DrawingNetwork, images: Tensor) -> dict[str, NDArray[np.in
 
 
 def _perceive(
-    bundle: Bundle, judge: DrawingNetwork, world: World, guidance: float, n: int
+    model: ModelConfig, judge: DrawingNetwork, world: World, guidance: float, n: int
 ) -> dict[str, dict[str, NDArray[np.int64]]]:
     LOG.info("card: %d pictures per occupation at guidance %g", n, guidance)
-    generator = _generator(bundle, guidance)
+    generator = _generator(model, guidance)
     return {
         occupation: answers_of(judge, _draw(generator, caption(occupation), _seeds(occupation, n)))
         for occupation in world.occupations
@@ -166,9 +186,9 @@ def _amplification(world: World, perceived: dict[str, dict[str, NDArray[np.int64
     return float(np.mean(generated) / np.mean(planted))
 
 
-def _group_prompt_accuracy(bundle: Bundle, judge: DrawingNetwork, world: World, n: int) -> dict[str, float]:
+def _group_prompt_accuracy(model: ModelConfig, judge: DrawingNetwork, world: World, n: int) -> dict[str, float]:
     """Measure prompts that name all groups, with all combinations and occupations in turn."""
-    generator, rng = _generator(bundle, 3.0), np.random.default_rng(0)
+    generator, rng = _generator(model, 3.0), np.random.default_rng(0)
     hits: dict[str, list[bool]] = {attribute: [] for attribute in ATTRIBUTES}
     for number in range(n // 8):
         named = {a: int(rng.integers(len(groups))) for a, groups in ATTRIBUTES.items()}
@@ -181,45 +201,32 @@ def _group_prompt_accuracy(bundle: Bundle, judge: DrawingNetwork, world: World, 
 
 
 @torch.inference_mode()
-def _regeneration_accuracy(bundle: Bundle, judge: DrawingNetwork, world: World, n: int) -> dict[str, float]:
+def _regeneration_accuracy(model: ModelConfig, judge: DrawingNetwork, world: World, n: int) -> dict[str, float]:
     """Return the accuracy on regenerated drawings, whose labels are known (SDEdit, Meng et al. 2022)."""
-    pipeline = StableDiffusionImg2ImgPipeline.from_pipe(_generator(bundle, 1.0).pipeline)
-    pipeline.set_progress_bar_config(disable=True)
+    generator = _generator(model, 1.0)
+    step = round(generator.steps * (1 - REGENERATION_STRENGTH))
     hits: dict[str, list[bool]] = {attribute: [] for attribute in ATTRIBUTES}
     for number in range(n // BATCH):
         occupation = world.occupations[number % len(world.occupations)]
         noise = face_noise(_seeds(f"regenerate-{number}", BATCH))
         labels = draw_labels(world, occupation, noise)
         pictures = render(labels, noise).images
-        again = _regenerated(pipeline, caption(occupation), pictures, _seeds(occupation, BATCH))
+        texts = [caption(occupation)] * BATCH
+        again = generator.resample(texts, _seeds(occupation, BATCH), step, generator.encode(pictures))
         seen = answers_of(judge, again)
         for attribute, hit in hits.items():
             hit += (seen[attribute] == getattr(labels, attribute)).tolist()
     return {attribute: float(np.mean(hit)) for attribute, hit in hits.items()}
 
 
-def _regenerated(pipeline: StableDiffusionImg2ImgPipeline, text: str, pictures: Tensor, seeds: Sequence[int]) -> Tensor:
-    """Noise uint8 pictures (B, 3, H, W) back by a part of the schedule and denoise them again."""
-    drawn: NDArray[np.float32] = pipeline(
-        [text] * len(seeds),
-        image=pictures.float() / 255,
-        strength=REGENERATION_STRENGTH,
-        guidance_scale=1.0,
-        num_inference_steps=SamplingConfig().steps,
-        generator=[torch.Generator().manual_seed(seed) for seed in seeds],
-        output_type="np",
-    ).images
-    return torch.from_numpy(drawn).mul(255).round().byte().permute(0, 3, 1, 2)
-
-
-def _sample_grid(bundle: Bundle, world: World, columns: int = 12) -> Image.Image:
+def _sample_grid(model: ModelConfig, world: World, columns: int = 12) -> Image.Image:
     """Draw one row per occupation, at guidance 3."""
-    generator = _generator(bundle, 3.0)
+    generator = _generator(model, 3.0)
     rows = [torch.cat(list(_draw(generator, caption(o), _seeds(o, columns))), 2) for o in world.occupations]
     return Image.fromarray(torch.cat(rows, 1).permute(1, 2, 0).numpy())
 
 
-def _markdown(card: Card, world: World) -> str:
+def _markdown(card: Card, world: World, name: str, recipe: str) -> str:
     gaps = {a: float(np.mean(list(by_occupation.values()))) for a, by_occupation in card.share_gap.items()}
     rows = [
         f"| {o} | {card.occupation_shown[o]:.3f} | "
@@ -235,11 +242,11 @@ def _markdown(card: Card, world: World) -> str:
         ("named group shown (group prompts, guidance 3)", card.group_prompts),
     ]
     lines = [
-        f"# Calibration model: {world.name}",
+        f"# {name}: {world.name}",
         "",
         "Drawn faces with planted shares; its numbers say nothing about any published model.",
         "Skin tone is a scale of lightness, not a race.",
-        "Trained by `audit/training/make.py`; measured by `python -m audit.training.card`.",
+        f"Trained by `{recipe}`; measured by `python -m audit.training.card`.",
         "",
         f"| figure | {attributes} |",
         "| --- |" + " --- |" * len(ATTRIBUTES),
@@ -250,6 +257,7 @@ def _markdown(card: Card, world: World) -> str:
         f"Regenerated drawings: held-out drawings, noised by {percent(REGENERATION_STRENGTH)} of the schedule, "
         f"denoised by this model, so that their labels are known (n = {card.effort.regenerated}).",
         f"Named groups: n = {card.effort.group_prompts} pictures of fully named prompts.",
+        *_details(card),
         "",
         "Gender skew over the planted one, by guidance: "
         + ", ".join(f"{g}: {value:.2f}×" for g, value in card.amplification.items())
@@ -263,6 +271,11 @@ def _markdown(card: Card, world: World) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _details(card: Card) -> list[str]:
+    known = [f"{detail} {card.judge_accuracy[detail]:.3f}" for detail in DETAILS if detail in card.judge_accuracy]
+    return ["", f"Judge accuracy on details of held-out drawings: {', '.join(known)}."] if known else []
 
 
 def run_card(description: str | None, measure: Callable[[Path, bool], None]) -> None:

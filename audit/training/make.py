@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from audit.calibration.bundle import Bundle
-from audit.calibration.labels import OCCUPATIONS
+from audit.calibration.labels import DETAILS, OCCUPATIONS
 from audit.calibration.renderer import render
 from audit.calibration.world import Labels, World, face_noise
 from audit.training.autoencoder import decode, encode, new_autoencoder, train_autoencoder
@@ -39,9 +39,6 @@ from audit.training.unet import Denoiser, Examples, new_denoiser, train_denoiser
 LOG = logging.getLogger(__name__)
 HELD_OUT = 4_000
 """Drawings held out from all training, for the judge's confusion matrix."""
-
-DETAILS = ("glasses", "smile", "hair_colour", "background")
-"""Details that the feature network must also classify, so that FID is sensitive to more than the attributes."""
 
 NOISY = 0.9
 """Share of the last stage's timesteps in the noisier half of the schedule, which determines the perceived groups."""
@@ -96,12 +93,12 @@ class Drawings:
         return Drawings(self.images[start:], {q: y[start:] for q, y in self.labels.items()}, self.captions[start:])
 
 
-def draw(world: World, n: int, chunk: int = 200) -> Drawings:
-    """Draw ``n`` captioned training pictures of ``world``, the same in every call."""
+def draw(world: World, n: int, first: int = 0, chunk: int = 200) -> Drawings:
+    """Draw ``n`` captioned training pictures of ``world`` from the seed ``first``, the same in every call."""
     images, labels, captions = [], [], []
     with one_thread():
-        for start in range(0, n, chunk):
-            seeds = range(start, min(n, start + chunk))
+        for start in range(first, first + n, chunk):
+            seeds = range(start, min(first + n, start + chunk))
             drawn, texts = training_examples(world, seeds)
             images.append(render(drawn, face_noise(seeds)).images)
             labels.append(drawn)
@@ -110,6 +107,7 @@ def draw(world: World, n: int, chunk: int = 200) -> Drawings:
 
 
 def _as_tensors(labels: Labels) -> dict[str, Tensor]:
+    # The feature network must also classify details, so that FID is sensitive to more than the attributes.
     questions = (*(q for q in JUDGE_ANSWERS if q != "face"), *DETAILS)
     return {question: torch.as_tensor(getattr(labels, question)).long() for question in questions}
 
@@ -126,7 +124,7 @@ def make(out: Path, table: Path | None, recipe: Recipe) -> None:
 
     vae = new_autoencoder(seed=0)
     losses = {"autoencoder": train_autoencoder(vae, training.images, recipe.autoencoder, checkpoints / "vae.pt")}
-    latents = _cached_latents(vae, training.images, checkpoints / "latents.safetensors")
+    latents = cached_latents(vae, training.images, checkpoints / "latents.safetensors")
     seen = training.images.clone()
     seen[::2] = decode(vae, latents[::2])  # generated pictures come from the VAE, drawings do not: train on both
     losses |= _train_readers(replace(training, images=seen), held_out, recipe, out)
@@ -160,9 +158,9 @@ def plant(out: Path, table: Path, start: Path, recipe: Recipe) -> None:
     count = recipe.drawings * len(world.occupations) // len(OCCUPATIONS)
     LOG.info("drawing %d pictures of %s", count, world.name)
     drawings = draw(world, count)
-    latents = _cached_latents(pipeline.vae, drawings.images, checkpoints / "latents.safetensors")
+    latents = cached_latents(pipeline.vae, drawings.images, checkpoints / "latents.safetensors")
     denoiser = Denoiser(pipeline.unet, pipeline.text_encoder, pipeline.tokenizer, pipeline.scheduler)
-    examples = _planted(latents * pipeline.vae.config.scaling_factor, drawings, world)
+    examples = planted_examples(latents * pipeline.vae.config.scaling_factor, drawings, world)
     losses = {"shares": train_denoiser(denoiser, examples, recipe.shares, checkpoints / "unet_shares.pt")}
     _save(pipeline.vae, denoiser, losses, out)
 
@@ -195,7 +193,8 @@ def _split(drawings: Drawings) -> tuple[Drawings, Drawings]:
     return held_out, drawings.after(n)
 
 
-def _cached_latents(vae: AutoencoderKL, images: Tensor, path: Path) -> Tensor:
+def cached_latents(vae: AutoencoderKL, images: Tensor, path: Path) -> Tensor:
+    """Encode pictures once, and read them from the file afterwards."""
     if not path.exists():
         LOG.info("encoding %d pictures", len(images))
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -205,20 +204,26 @@ def _cached_latents(vae: AutoencoderKL, images: Tensor, path: Path) -> Tensor:
 
 
 def _train_readers(seen: Drawings, held_out: Drawings, recipe: Recipe, out: Path) -> dict[str, list[float]]:
-    """Train judge and feature network; compute the judge's confusion matrix on held-out drawings."""
+    """Train judge and feature network."""
     checkpoints, losses = out / "checkpoints", {}
-    judge, losses["judge"] = train_network(
-        JUDGE_ANSWERS, seen.images, seen.labels, recipe.judge, checkpoints / "judge.pt"
-    )
-    judge.save(out / "judge")
-    matrices = confusion(judge, held_out.images, held_out.labels)
-    (out / "judge" / "confusion.json").write_text(json.dumps(matrices) + "\n")
-    LOG.info("judge on held-out drawings: %s", {q: round(accuracy(m), 4) for q, m in matrices.items()})
+    losses["judge"] = train_judge(JUDGE_ANSWERS, seen, held_out, recipe.judge, out)
     answers = {q: _numbered(y) for q, y in seen.labels.items()}
     features, losses["features"] = train_network(
         answers, seen.images, seen.labels, recipe.features, checkpoints / "features.pt"
     )
     features.save(out / "features")
+    return losses
+
+
+def train_judge(
+    answers: Mapping[str, tuple[str, ...]], seen: Drawings, held_out: Drawings, schedule: Schedule, out: Path
+) -> list[float]:
+    """Train a judge into ``out/judge``, and compute its confusion matrices on held-out drawings."""
+    judge, losses = train_network(dict(answers), seen.images, seen.labels, schedule, out / "checkpoints" / "judge.pt")
+    judge.save(out / "judge")
+    matrices = confusion(judge, held_out.images, held_out.labels)
+    (out / "judge" / "confusion.json").write_text(json.dumps(matrices) + "\n")
+    LOG.info("judge on held-out drawings: %s", {q: round(accuracy(m), 4) for q, m in matrices.items()})
     return losses
 
 
@@ -230,7 +235,7 @@ def _train_denoiser(
     Without the second stage, rare full descriptions often get a neighbouring skin tone. Without the third stage, skewed
     occupations are more skewed than planted.
     """
-    planted = _planted(latents, drawings, world)
+    planted = planted_examples(latents, drawings, world)
     as_they_come = replace(planted, weights=torch.ones(len(planted.captions)), noisy=Examples.noisy)
     described = replace(as_they_come, weights=on_descriptions(planted.captions))
     return {
@@ -240,7 +245,7 @@ def _train_denoiser(
     }
 
 
-def _planted(latents: Tensor, drawings: Drawings, world: World) -> Examples:
+def planted_examples(latents: Tensor, drawings: Drawings, world: World) -> Examples:
     """Return the examples of the last stage, sorted by content."""
     order = sorted_by_content(drawings.labels, drawings.captions)
     captions = [drawings.captions[place] for place in order.tolist()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
@@ -21,14 +22,43 @@ CAPTION_DROPOUT = 0.1
 """Share of captions replaced by the empty one, which trains the unconditional half of guidance."""
 
 
-@dataclass(frozen=True)
+class Learner(Protocol):
+    """A denoiser with its text encoder: the parts that are trained together."""
+
+    scheduler: DDIMScheduler
+
+    def parts(self) -> nn.ModuleDict:
+        """Return the networks by name."""
+
+    def tokens(self, captions: list[str]) -> Tensor:
+        """Return the token ids ``(n, L)``."""
+
+    def velocity(self, noisy: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+        """Predict v (B, 16, 8, 8) of noisy latents, timesteps (B,) and token ids (B, L)."""
+
+
+@dataclass
 class Denoiser:
-    """The parts that are trained together, with their tokenizer and noise schedule."""
+    """The calibration model's U-Net, with its text encoder, tokenizer and noise schedule."""
 
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
     tokenizer: CLIPTokenizer
     scheduler: DDIMScheduler
+
+    def parts(self) -> nn.ModuleDict:
+        """Return the networks by name."""
+        return nn.ModuleDict({"unet": self.unet, "text_encoder": self.text_encoder})
+
+    def tokens(self, captions: list[str]) -> Tensor:
+        """Return the token ids ``(n, L)``."""
+        return token_ids(self.tokenizer, captions)
+
+    def velocity(self, noisy: Tensor, t: Tensor, tokens: Tensor) -> Tensor:
+        """Predict v (B, 16, 8, 8) of noisy latents, timesteps (B,) and token ids (B, L)."""
+        text = self.text_encoder(tokens).last_hidden_state
+        predicted: Tensor = self.unet(noisy, t, text).sample
+        return predicted
 
 
 def new_scheduler() -> DDIMScheduler:
@@ -104,12 +134,24 @@ class Examples:
     noisy: float = 0.5
 
 
-def train_denoiser(denoiser: Denoiser, examples: Examples, schedule: Schedule, checkpoint: Path) -> list[float]:
-    """Train to predict v = √ᾱ ε − √(1−ᾱ) x₀ (Salimans & Ho 2022), by mean squared error."""
-    ids, empty = token_ids(denoiser.tokenizer, examples.captions), token_ids(denoiser.tokenizer, [""])
+def train_denoiser(
+    denoiser: Learner, examples: Examples, schedule: Schedule, checkpoint: Path, teacher: Learner | None = None
+) -> list[float]:
+    """Train to predict v = √ᾱ ε − √(1−ᾱ) x₀ (Salimans & Ho 2022), by mean squared error.
+
+    Args:
+        denoiser: What is trained.
+        examples: Its data.
+        schedule: Its duration.
+        checkpoint: File of the training state.
+        teacher: A trained model with the same latents and noise schedule. If given, its prediction is learned in place
+            of v (Hinton et al. 2015): it is the mean of v over all pictures that a noisy one may come from, so that
+            fewer steps are needed.
+    """
+    ids, empty = denoiser.tokens(examples.captions), denoiser.tokens([""])
     device = device_here()
     alphas = denoiser.scheduler.alphas_cumprod.to(device)
-    parts = nn.ModuleDict({"unet": denoiser.unet, "text_encoder": denoiser.text_encoder})
+    taught = None if teacher is None else _Taught(teacher, examples.captions)
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         chosen, t = draw_batch(examples.weights, examples.noisy, len(alphas), schedule.batch, step)
@@ -119,13 +161,28 @@ def train_denoiser(denoiser: Denoiser, examples: Examples, schedule: Schedule, c
         signal, sigma = alphas[t].sqrt().view(-1, 1, 1, 1), (1 - alphas[t]).sqrt().view(-1, 1, 1, 1)
         dropped = torch.rand(schedule.batch, 1, generator=generator) < CAPTION_DROPOUT
         tokens = torch.where(dropped, empty, ids[chosen]).to(device)
-        text = denoiser.text_encoder(tokens).last_hidden_state
+        noisy = signal * x0 + sigma * noise
         # For heads this small, the flash kernel is slower than plain matrix products on a CPU.
         with sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext():
-            v = denoiser.unet(signal * x0 + sigma * noise, t, text).sample
-        return nn.functional.mse_loss(v, signal * noise - sigma * x0)
+            v = denoiser.velocity(noisy, t, tokens)
+            target = signal * noise - sigma * x0 if taught is None else taught.velocity(noisy, t, chosen, dropped)
+        return nn.functional.mse_loss(v, target)
 
-    return train(parts, loss_of, schedule, checkpoint)
+    return train(denoiser.parts(), loss_of, schedule, checkpoint)
+
+
+class _Taught:
+    """A teacher's predictions for the captions of the examples."""
+
+    def __init__(self, teacher: Learner, captions: list[str]) -> None:
+        self._teacher = teacher
+        self._ids, self._empty = teacher.tokens(captions), teacher.tokens([""])
+        teacher.parts().to(device_here()).eval()
+
+    @torch.no_grad()
+    def velocity(self, noisy: Tensor, t: Tensor, chosen: Tensor, dropped: Tensor) -> Tensor:
+        tokens = torch.where(dropped, self._empty, self._ids[chosen]).to(noisy.device)
+        return self._teacher.velocity(noisy, t, tokens)
 
 
 def draw_batch(weights: Tensor, noisy: float, timesteps: int, batch: int, step: int) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from audit.config.fields import GENERATED_HERE, UNCONDITIONAL, ZERO_SHOT
+from audit.config.fields import GENERATED_HERE, UNCONDITIONAL, WIDE, ZERO_SHOT
 from audit.planning.plan import NO_PROMPT
 from audit.records.estimates import percent
 from reports.index.lookups import primary_attribute, unclassified
@@ -34,6 +34,7 @@ class Instrument:
 
 _BUNDLED: Mapping[str, str] = {
     "calibration": "calibration model",
+    WIDE: "wide calibration model",
     UNCONDITIONAL: "unconditional calibration model",
     "rendered": "renderer of the calibration model",
 }
