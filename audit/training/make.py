@@ -29,8 +29,8 @@ from audit.calibration.renderer import render
 from audit.calibration.world import Labels, World, face_noise
 from audit.training.autoencoder import decode, encode, new_autoencoder, train_autoencoder
 from audit.training.captions import training_examples
-from audit.training.clip import save_clip, train_clip
 from audit.training.emphasis import on_descriptions, on_planted_shares, sorted_by_content
+from audit.training.instruments.clip import save_clip, train_clip
 from audit.training.loop import Schedule, one_thread
 from audit.training.readers import JUDGE_ANSWERS, accuracy, confusion, train_network
 from audit.training.tokenizer import train_tokenizer

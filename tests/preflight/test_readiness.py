@@ -89,7 +89,10 @@ def test_nothing_is_bundled_with_a_model_from_outside():
         ("./absent", "expected a directory with model_index.json, found none at ./absent"),
         ("calibratoin", "found 'calibratoin'; did you mean 'calibration'?"),
         (".", "found no model_index.json"),
-        ("a b/c", "expected calibration, calibration-unconditional, rendered, images, api, a directory or a hub id"),
+        (
+            "a b/c",
+            "expected calibration, calibration-wide, calibration-unconditional, rendered, images, api, a directory or a hub id",
+        ),
     ],
 )
 def test_a_missing_model_is_told(source, message):

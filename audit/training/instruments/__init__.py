@@ -1,4 +1,4 @@
-"""Instruments of the calibration model that are trained on their own, after the model.
+"""Instruments of the calibration model: networks that measure its pictures.
 
 It may import what ``training`` may import, and ``training`` itself.
 """
