@@ -91,7 +91,8 @@ def test_nothing_is_bundled_with_a_model_from_outside():
         (".", "found no model_index.json"),
         (
             "a b/c",
-            "expected calibration, calibration-wide, calibration-unconditional, rendered, images, api, a directory or a hub id",
+            "expected calibration, calibration-wide, calibration-unconditional, rendered, images, api, a directory or "
+            "a hub id",
         ),
     ],
 )
@@ -267,7 +268,7 @@ def test_a_method_may_choose_the_decoder_of_the_bundled_model_itself():
     assert problems(quality={"outside": hidden}, mitigations=[efa]) == {}
 
 
-def test_a_method_that_trains_through_a_unet_needs_one(pipeline, tmp_path):
+def test_a_method_that_is_trained_on_noise_levels_needs_a_model_that_is(pipeline, tmp_path):
     mitigations = [
         {"name": method, "method": method, "attribute": "gender"} for method in ("latent_direction", "h_distribution")
     ]
@@ -281,7 +282,7 @@ def test_a_method_that_trains_through_a_unet_needs_one(pipeline, tmp_path):
     with_transformer = found(save_sd3(tmp_path / "sd3"))
     assert list(with_transformer) == ["mitigations.0.method"]
     assert (
-        "expected a method that trains through no U-Net, found 'latent_direction'"
+        "expected a model that is trained on noise levels (betas), as latent_direction trains on them"
         in with_transformer["mitigations.0.method"]
     )
 
@@ -297,7 +298,7 @@ def test_finetuning_needs_prompts_and_a_unet_and_says_so_once(pipeline, tmp_path
         return {place: text for place, text in own.items() if place.startswith("mitigations")}
 
     assert found(pipeline) == {}
-    expected = "expected a method that trains through no U-Net, found 'finetuning'"
+    expected = "expected a model that is trained on noise levels (betas), as finetuning trains on them"
     assert expected in found(save_sd3(tmp_path / "sd3"))["mitigations.0.method"]
     expected = "expected a U-Net that reads the embeddings of prompts for finetuning, found"
     for source in (save_lcm(tmp_path / "lcm"), save_ddpm(tmp_path / "ddpm")):
@@ -323,7 +324,7 @@ def test_entanglement_free_attention_needs_a_segmenter_prompts_and_a_unet(pipeli
     refused = found(pipeline, layers=["mid_block", attention, "mid_block.resnets.0"])
     assert [place for place in refused if place.startswith("mitigations")] == ["mitigations.0.layers.2"]
     assert "expected a module with cross-attention (" in refused["mitigations.0.layers.2"]
-    expected = "expected a method that trains through no U-Net, found 'entanglement_free_attention'"
+    expected = "expected a model that is trained on noise levels (betas), as entanglement_free_attention trains on them"
     assert expected in found(save_sd3(tmp_path / "sd3"), layers=[])["mitigations.0.method"]
     expected = "expected a U-Net that reads the embeddings of prompts for entanglement_free_attention, found"
     assert expected in found(save_ddpm(tmp_path / "ddpm"), layers=[])["mitigations.0.method"]
