@@ -300,7 +300,7 @@ def test_finetuning_needs_prompts_and_a_unet_and_says_so_once(pipeline, tmp_path
     assert found(pipeline) == {}
     expected = "expected a model that is trained on noise levels (betas), as finetuning trains on them"
     assert expected in found(save_sd3(tmp_path / "sd3"))["mitigations.0.method"]
-    expected = "expected a U-Net that reads the embeddings of prompts for finetuning, found"
+    expected = "expected a denoiser that reads the embeddings of prompts for finetuning, found"
     for source in (save_lcm(tmp_path / "lcm"), save_ddpm(tmp_path / "ddpm")):
         [(place, message)] = found(source).items()
         assert place == "mitigations.0.method"
@@ -326,7 +326,7 @@ def test_entanglement_free_attention_needs_a_segmenter_prompts_and_a_unet(pipeli
     assert "expected a module with cross-attention (" in refused["mitigations.0.layers.2"]
     expected = "expected a model that is trained on noise levels (betas), as entanglement_free_attention trains on them"
     assert expected in found(save_sd3(tmp_path / "sd3"), layers=[])["mitigations.0.method"]
-    expected = "expected a U-Net that reads the embeddings of prompts for entanglement_free_attention, found"
+    expected = "expected a denoiser that reads the embeddings of prompts for entanglement_free_attention, found"
     assert expected in found(save_ddpm(tmp_path / "ddpm"), layers=[])["mitigations.0.method"]
 
 
