@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, StableDiffusionPipeline
+from diffusers import AutoencoderKL, ConfigMixin, DiffusionPipeline, StableDiffusionPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -183,8 +183,16 @@ def _save(vae: AutoencoderKL, denoiser: Denoiser, losses: Mapping[str, Sequence[
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    pipeline.to(dtype=torch.float16).save_pretrained(out / "pipeline")
+    save_pipeline(pipeline, out)
     (out / "losses.json").write_text(json.dumps(losses, indent=2) + "\n")
+
+
+def save_pipeline(pipeline: DiffusionPipeline, out: Path) -> None:
+    """Save a pipeline in half precision, without the paths of the machine that its parts were loaded from."""
+    for part in pipeline.components.values():
+        if isinstance(part, ConfigMixin) and "_name_or_path" in part.config:
+            part.register_to_config(_name_or_path="")
+    pipeline.to(dtype=torch.float16).save_pretrained(out / "pipeline")
 
 
 def _split(drawings: Drawings) -> tuple[Drawings, Drawings]:

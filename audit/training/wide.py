@@ -32,7 +32,7 @@ from audit.training.autoencoder import LATENT_CHANNELS, decode
 from audit.training.captions import vocabulary
 from audit.training.loop import Schedule, seeded
 from audit.training.make import FULL as CALIBRATION
-from audit.training.make import HELD_OUT, Drawings, cached_latents, draw, planted_examples, train_judge
+from audit.training.make import HELD_OUT, Drawings, cached_latents, draw, planted_examples, save_pipeline, train_judge
 from audit.training.make import QUICK as QUICK_CALIBRATION
 from audit.training.readers import JUDGE_ANSWERS
 from audit.training.unet import Denoiser, Examples, train_denoiser
@@ -202,7 +202,7 @@ def _save(vae: AutoencoderKL, denoiser: WideDenoiser, out: Path) -> None:
     pipeline = PixArtAlphaPipeline(
         denoiser.tokenizer, denoiser.text_encoder, vae, denoiser.transformer, denoiser.scheduler
     )
-    pipeline.to(dtype=torch.float16).save_pretrained(out / "pipeline")
+    save_pipeline(pipeline, out)
 
 
 def main() -> None:

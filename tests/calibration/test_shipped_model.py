@@ -59,6 +59,11 @@ def test_the_bundled_files_fit_into_80_megabytes():
     assert sum(path.stat().st_size for path in BUNDLED.rglob("*") if path.is_file()) <= 80 * MEGABYTE
 
 
+def test_no_config_of_the_bundle_names_an_absolute_path():
+    named = [json.loads(path.read_text()).get("_name_or_path", "") for path in BUNDLED.rglob("config.json")]
+    assert not [path for path in named if path.startswith("/")]
+
+
 def test_no_weights_are_pickled():
     assert not [path for path in BUNDLED.rglob("*") if path.suffix in (".bin", ".pt", ".pth", ".ckpt", ".pkl")]
 

@@ -40,6 +40,12 @@ def test_only_what_draws_is_trained(planted):
     assert World.load(Bundle.at(planted).table).occupations == World.load(TABLE).occupations
 
 
+def test_no_config_names_a_path_of_the_machine(planted):
+    configs = [path.read_text() for path in (planted / "pipeline").rglob("*.json")]
+    assert configs
+    assert not [text for text in configs if str(BUNDLED) in text]
+
+
 def test_the_result_is_a_model_that_an_audit_loads(planted):
     generator = load_generator(ModelConfig(world=str(planted)), SamplingConfig(steps=2, guidance=1.0))
     images = generator.generate(Prompt("nurse", "a face photo of a nurse", "nurse"), [1, 2])

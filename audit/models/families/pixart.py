@@ -70,7 +70,7 @@ class PixArtAlpha(LatentFamily):
         return super().encoding(pipeline, sampling) | usual | own | {"clean_caption": cleaned}
 
     def arguments(self, pipeline: Any, sampling: SamplingConfig) -> dict[str, Any]:  # noqa: ANN401
-        """Return also no negative prompt, whose default clashes with its embeddings, and no formats if there are none.
+        """Return also an unset negative prompt, whose default clashes with embeddings, and whether sizes are fitted.
 
         The pipelines refuse to fit pictures to the formats of a ``sample_size`` for which they list none.
         """
