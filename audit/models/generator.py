@@ -333,13 +333,10 @@ class DiffusionGenerator:
             ValueError: It is called without latents or without a timestep.
         """
         seen: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-        hook = self.denoiser.register_forward_pre_hook(
+        with self.denoiser.register_forward_pre_hook(
             lambda _module, inputs, named: seen.append((inputs, named)), with_kwargs=True
-        )
-        try:
+        ):
             self.first_prediction(text, seeds, {})
-        finally:
-            hook.remove()
         noisy, _, read = split_call(*seen[0])
         return noisy[-len(seeds) :].clone(), read
 

@@ -72,11 +72,8 @@ def _require_text_stream(module: nn.Module, stream: int) -> None:
 @contextmanager
 def _edit_tuple(module: nn.Module, change: Callable[[object], object]) -> Iterator[None]:
     """Replace every output of a module by ``change(output)``."""
-    handle = module.register_forward_hook(lambda _module, _inputs, output: change(output))
-    try:
+    with module.register_forward_hook(lambda _module, _inputs, output: change(output)):
         yield
-    finally:
-        handle.remove()
 
 
 @contextmanager
@@ -100,11 +97,8 @@ def _edit_update(module: nn.Module, edit: MapEdit, stream: int) -> Iterator[None
         after = _edited(before, edit)
         return output if after is before else _replaced(output, stored, own + after)
 
-    handle = module.register_forward_hook(hook, with_kwargs=True)
-    try:
+    with module.register_forward_hook(hook, with_kwargs=True):
         yield
-    finally:
-        handle.remove()
 
 
 @contextmanager
@@ -127,11 +121,8 @@ def _edit_input(module: nn.Module, edit: MapEdit) -> Iterator[None]:
             return None
         return ((after, *inputs[1:]), named) if inputs else (inputs, named | {_HIDDEN: after})
 
-    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
-    try:
+    with module.register_forward_pre_hook(hook, with_kwargs=True):
         yield
-    finally:
-        handle.remove()
 
 
 def _with_first(output: object, edit: MapEdit) -> object:
@@ -197,11 +188,8 @@ def edit_output(module: nn.Module, edit: Callable[[Tensor], Tensor], stream: int
         after = _edited(stored, edit)
         return output if after is stored else _replaced(output, stored, after)
 
-    handle = module.register_forward_hook(hook)
-    try:
+    with module.register_forward_hook(hook):
         yield
-    finally:
-        handle.remove()
 
 
 def stream_of(output: object, stream: int = 0) -> Tensor:
@@ -257,11 +245,8 @@ def edit_text(block: nn.Module, edit: Callable[[Tensor], Tensor]) -> Iterator[No
     def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], Any]:
         return _with_argument(names, _TEXT, edit(_text_of(module, names, inputs, named)), inputs, named)
 
-    handle = block.register_forward_pre_hook(hook, with_kwargs=True)
-    try:
+    with block.register_forward_pre_hook(hook, with_kwargs=True):
         yield
-    finally:
-        handle.remove()
 
 
 @contextmanager
@@ -283,11 +268,8 @@ def edit_text_mask(block: nn.Module, edit: Callable[[Tensor], Tensor]) -> Iterat
         after = edit(before)
         return None if after is before else _with_argument(names, argument, after, inputs, named)
 
-    handle = block.register_forward_pre_hook(hook, with_kwargs=True)
-    try:
+    with block.register_forward_pre_hook(hook, with_kwargs=True):
         yield
-    finally:
-        handle.remove()
 
 
 def _text_of(module: nn.Module, names: Sequence[str], inputs: tuple[Any, ...], named: dict[str, Any]) -> Tensor:

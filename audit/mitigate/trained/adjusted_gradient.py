@@ -50,11 +50,8 @@ def follow(
         noisy, timestep, _ = split_call(inputs, named)
         seen.append((noisy[-count:].clone(), timestep.reshape(-1)[0].clone()))
 
-    hook = generator.denoiser.register_forward_pre_hook(keep, with_kwargs=True)
-    try:
+    with generator.denoiser.register_forward_pre_hook(keep, with_kwargs=True):
         latents = generator.latents([text] * count, seeds, intervention)
-    finally:
-        hook.remove()
     # Tensors of inference mode take part in no graph; what is made of them here does.
     noisy, timesteps = (torch.stack(list(parts)) for parts in zip(*seen, strict=True))
     return Followed(latents.clone(), noisy, timesteps)
