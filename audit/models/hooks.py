@@ -148,10 +148,7 @@ def _with_skips(output: object, edit: MapEdit) -> object:
         return output
     _require_shape(before, after)
     parts = torch.split(after.flatten(1), [skip[0].numel() for skip in skips], 1)
-    # The layout in memory stays that of each skip connection, because other layouts give other last bits.
-    edited = tuple(
-        torch.empty_like(skip).copy_(part.reshape(skip.shape)) for part, skip in zip(parts, skips, strict=True)
-    )
+    edited = tuple(_laid_out_as(skip, part.reshape(skip.shape)) for part, skip in zip(parts, skips, strict=True))
     return (output[0], edited, *output[2:]) if isinstance(output, tuple) else output
 
 
@@ -162,7 +159,12 @@ def _edited(stored: Tensor, edit: MapEdit) -> Tensor:
     if after is before:
         return stored
     _require_shape(before, after)
-    return after if stored is before else _as_tokens(after)
+    return _laid_out_as(stored, after if stored is before else _as_tokens(after))
+
+
+def _laid_out_as(stored: Tensor, after: Tensor) -> Tensor:
+    """Return equal values in the memory layout of another tensor, since other layouts give other last bits."""
+    return after if after.stride() == stored.stride() else torch.empty_like(stored).copy_(after)
 
 
 def _require_shape(before: Tensor, after: Tensor) -> None:
