@@ -297,7 +297,7 @@ class LensConfig(GrowingSection):
     by ``difflens-audit locate`` or bundled with the model, is shown in the report either way."""
     variants: Annotated[tuple[LensVariant, ...], Field(strict=False, max_length=100)] = ()
     """Further lenses that ``difflens-audit dissect`` makes from the same sampled images, to compare hookpoints and
-    autoencoders. Their strengths are searched when a config whose ``lens`` has these settings first needs them."""
+    autoencoders. Their strengths are searched when an edit without a ``strength`` first takes them from such a lens."""
 
     def with_variants(self) -> tuple[LensConfig, ...]:
         """Return the settings of every lens: this one, then its variants; each of them once."""

@@ -136,11 +136,24 @@ def needs_lens(lens: LensConfig, prompts: PromptsConfig, mitigations: Sequence[A
     return bool(used or lens.path is not None or prompts.attribution)
 
 
-def images_of_dissection(request: DissectionRequest) -> int:
-    """Return the most images that a lens takes: its trajectories, and every strength of every prompt and group."""
+def searched_attributes(mitigations: Sequence[ArmConfig]) -> tuple[str, ...]:
+    """Return the attributes whose edits take their strengths from a lens, each once."""
+    edits = [section for section in sections_of(mitigations) if section.uses_lens and section.searches_strength]
+    return tuple(dict.fromkeys(edit.attribute for edit in edits))
+
+
+def images_of_dissection(request: DissectionRequest, *, searched: bool) -> int:
+    """Return the most images that a lens takes: its trajectories and, if strengths are searched, every strength.
+
+    Args:
+        request: What the lens is made from.
+        searched: Whether an edit takes its strengths from the lens.
+    """
+    if not searched:
+        return request.lens.trajectories
     groups = sum(len(names) for names in dissected_groups(request.lens, request.attributes).values())
-    searched = len(dissected_prompts(request)) * groups * request.lens.strength_images * len(LADDER)
-    return request.lens.trajectories + searched
+    trials = len(dissected_prompts(request)) * groups * request.lens.strength_images * len(LADDER)
+    return request.lens.trajectories + trials
 
 
 def dissected_groups(lens: LensConfig, attributes: Attributes) -> dict[str, tuple[str, ...]]:

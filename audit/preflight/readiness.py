@@ -15,7 +15,7 @@ from audit.config.problems import Problem
 from audit.config.sections import with_clip
 from audit.config.settings import AuditConfig
 from audit.config.slices import CommandsRequest, DissectionRequest, FilesRequest, MeasurementRequest
-from audit.dissect.settings import dissected_groups, images_of_dissection, needs_lens
+from audit.dissect.settings import dissected_groups, images_of_dissection, needs_lens, searched_attributes
 from audit.planning.plan import prompts_of_model
 from audit.preflight import prompts
 from audit.preflight.judges import JudgesRequest, check_judges
@@ -125,7 +125,8 @@ def planned_work(config: AuditConfig) -> Work:
     if not needs_lens(config.lens, config.prompts, config.mitigations):
         return work_of(request, 0)
     dissection = DissectionRequest.of(config)
-    work = work_of(request, images_of_dissection(dissection))
+    searched = bool(searched_attributes(config.mitigations))
+    work = work_of(request, images_of_dissection(dissection, searched=searched))
     found = None if config.lens.path is not None else lens_forecast(dissection)
     return work if found is None else replace(work, lens_disk=found.disk, lens_memory=found.memory)
 

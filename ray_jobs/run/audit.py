@@ -15,7 +15,7 @@ from audit.config.kinds.closed import foreign_keys
 from audit.config.sections import PromptsConfig
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest, FilesRequest, MeasurementRequest
-from audit.dissect.settings import needs_lens
+from audit.dissect.settings import needs_lens, searched_attributes
 from audit.evidence.adherence import keep_protocol, with_adherence
 from audit.evidence.protocol import file_digests
 from audit.evidence.samples import draw_samples
@@ -44,7 +44,7 @@ from ray_jobs.run.prepare.fits import ensure_fits, keep_fit_costs
 from ray_jobs.run.prepare.lens import ensure_lens
 from ray_jobs.run.prepare.reference import reference_features
 from ray_jobs.run.prepare.searches import search_strengths
-from ray_jobs.run.prepare.steering import find_strengths, searched_attributes
+from ray_jobs.run.prepare.steering import find_strengths
 from ray_jobs.run.shards import ShardWork, discard_corrupt, do_stages
 from ray_jobs.run.summary import Comparison, summarise_run, unmade_images, with_provenance
 from ray_jobs.run.track import track, warn_of_outage
@@ -147,7 +147,7 @@ def run_audit(
 def prepare_lens(
     config: AuditConfig, dissection: DissectionRequest, run: RunDirectory, pool: WorkerPool
 ) -> Place | None:
-    """Make or find the lens that an audit needs, with the strengths of its prompts; None if it needs none.
+    """Make or find the lens that an audit needs, with the strengths that its edits take from it; None if it needs none.
 
     Raises:
         DissectionError: If the lens cannot be made, or the strengths of a prompt cannot be found.
@@ -155,10 +155,11 @@ def prepare_lens(
     if not needs_lens(config.lens, config.prompts, config.mitigations):
         return None
     keep_map(dissection, config.output, run, pool)
-    lens = ensure_lens(dissection, config.output, pool)
+    searched = searched_attributes(config.mitigations)
+    lens = ensure_lens(dissection, config.output, pool, steers=bool(searched))
     keep_evidence(lens, run.file(LENS))
     prompts = prompts_of_model(config.model, config.prompts)
-    find_strengths(dissection, searched_attributes(config.mitigations), lens, run, prompts, pool)
+    find_strengths(dissection, searched, lens, run, prompts, pool)
     return lens
 
 

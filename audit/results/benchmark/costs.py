@@ -63,7 +63,7 @@ def costs_of(
             fit_steps=int(fit.get("training_steps", 0)),
             fit_seconds=fit.get("seconds"),
             search_images=images,
-            lens_images=images_of_dissection(dissection) if one.uses_lens else 0,
+            lens_images=images_of_dissection(dissection, searched=one.searches_strength) if one.uses_lens else 0,
         )
     for arm in (arm for arm in request.mitigations if isinstance(arm, JointConfig)):
         found[arm.name] = _together(found, arm, calls_alone(arm, steps, request.attributes) / steps)

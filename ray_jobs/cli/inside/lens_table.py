@@ -40,7 +40,7 @@ def show_lenses(lenses: Sequence[Dissected], console: Console) -> None:
         console.print(
             "Unexplained variance and accuracy are of held-out images, means over the sampler steps. In common: "
             "features that the first lens has for the same group, if the autoencoders are equal. Strengths are "
-            "searched for the first lens; those of another are searched when an audit first needs them."
+            "searched for the first lens; those of another are searched when an edit first takes them from it."
         )
     for one in lenses:
         console.print(f"Lens: {one.place}", soft_wrap=True, highlight=False)

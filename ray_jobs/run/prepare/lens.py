@@ -48,18 +48,21 @@ class Dissected:
     Attributes:
         lens: Its section of the config.
         place: Its directory.
-        searched: Whether it has strengths.
     """
 
     lens: LensConfig
     place: Place
-    searched: bool
 
     @property
     def card(self) -> dict[str, Any]:
         """Its settings and quality, as ``lens.json`` holds them."""
         found: dict[str, Any] = json.loads(storage_of(self.place).read(LENS_FILE))
         return found
+
+    @property
+    def searched(self) -> bool:
+        """Whether its strengths were searched."""
+        return bool(self.card["strengths"])
 
 
 def dissect(
@@ -82,67 +85,72 @@ def dissect(
         fresh: Make the lenses again.
     """
     requests = request.of_each_lens()
-    if fresh:
-        for one in requests:
-            storage_of(_partial(one, output)).delete(LENS_FILE)
-    missing = [one for one in requests if fresh or find_lens(one, output) is None]
-    if missing:
+    made = [one for one in requests if fresh or find_lens(one, output) is None]
+    lenses = tuple(Dissected(one.lens, _place(one, output, made=one in made)) for one in requests)
+    if made or not lenses[0].searched:
         with connect(address, workers) as cluster:
             pool = WorkerPool(workers, cluster)
-            build_lenses(missing, [_partial(one, output) for one in missing], pool)
-            if missing[0] == requests[0]:
-                make_lens(requests[0], output, pool)
-    return tuple(_dissected(one, output) for one in requests)
+            _make_lenses(made, output, pool, fresh=fresh)
+            _ensure_strengths(requests[0], lenses[0].place, pool)
+    return lenses
 
 
-def _dissected(request: DissectionRequest, output: str) -> Dissected:
-    found = find_lens(request, output)
-    return Dissected(request.lens, found or _partial(request, output), searched=found is not None)
-
-
-def ensure_lens(request: DissectionRequest, output: str, pool: WorkerPool) -> Place:
+def ensure_lens(request: DissectionRequest, output: str, pool: WorkerPool, *, steers: bool) -> Place:
     """Return the lens of a request; it is made first if there is none.
+
+    Interrupted work resumes: parts of the recording and answers of the search are stored.
+
+    Args:
+        request: What it is made from.
+        output: Path or address of the directory that holds lenses.
+        pool: Where it is made.
+        steers: Whether edits take their strengths from it. They are searched if it has none, unless the config names
+            the lens: what another dissection made is not changed, and an audit keeps its own strengths.
 
     Raises:
         DissectionError: If a step failed.
     """
-    return find_lens(request, output) or make_lens(request, output, pool)
+    made = find_lens(request, output) is None
+    if made:
+        _make_lenses([request], output, pool)
+    place = _place(request, output, made=made)
+    if steers and request.lens.path is None:
+        _ensure_strengths(request, place, pool)
+    return place
 
 
 def find_lens(request: DissectionRequest, output: str) -> Place | None:
     """Return the lens that the config names, that is bundled with the model, or that was made before; None if none."""
     if request.lens.path is not None:
         return Path(request.lens.path)
+    made, bundle = _made_lens(request, output), bundle_of(request.model)
+    places: list[Place] = [bundle.lenses / made.name, made] if bundle else [made]
+    return next((place for place in places if storage_of(place).has(LENS_FILE)), None)
+
+
+def _place(request: DissectionRequest, output: str, *, made: bool) -> Place:
+    found = None if made else find_lens(request, output)
+    return found or _made_lens(request, output)
+
+
+def _made_lens(request: DissectionRequest, output: str) -> Place:
     name = lens_name(model_fingerprint(request.model), lens_settings(request))
-    bundle = bundle_of(request.model)
-    places: list[Place] = [bundle.lenses / name] if bundle else []
-    return next((p for p in [*places, _made_lens(output, name)] if storage_of(p).has(LENS_FILE)), None)
+    return place_of(output).absolute() / "lenses" / name
 
 
-def _made_lens(output: str, name: str) -> Place:
-    return place_of(output) / "lenses" / name
+def _make_lenses(requests: Sequence[DissectionRequest], output: str, pool: WorkerPool, *, fresh: bool = False) -> None:
+    """Dissect the model: workers record, one of them builds each lens, without strengths.
 
-
-def _partial(request: DissectionRequest, output: str) -> Place:
-    """Return the directory of a lens whose strengths are not all searched."""
-    directory = _made_lens(output, lens_name(model_fingerprint(request.model), lens_settings(request))).absolute()
-    return directory.parent / f"{directory.name}.partial"
-
-
-def make_lens(request: DissectionRequest, output: str, pool: WorkerPool) -> Place:
-    """Dissect the model: workers record, one of them builds the lens, then all of them search strengths.
-
-    An interrupted dissection resumes: the lens and each answer are stored in ``<name>.partial``.
-
-    Raises:
-        DissectionError: If a step failed.
+    An interrupted dissection resumes; what is finished of a lens is in ``<name>.partial``.
     """
-    partial_directory = _partial(request, output)
-    directory = partial_directory.parent / partial_directory.name.removesuffix(".partial")
-    build_lenses([request], [partial_directory], pool)
-    _search_all(request, partial_directory, pool)
-    _put_in_place(partial_directory, directory)
-    return directory
+    places = [_made_lens(one, output) for one in requests]
+    partial = [place.parent / f"{place.name}.partial" for place in places]
+    if fresh:
+        for one in partial:
+            storage_of(one).delete(LENS_FILE)
+    build_lenses(requests, partial, pool)
+    for built, place in zip(partial, places, strict=True):
+        _put_in_place(built, place)
 
 
 def _put_in_place(partial_directory: Place, directory: Place) -> None:
@@ -153,8 +161,10 @@ def _put_in_place(partial_directory: Place, directory: Place) -> None:
         move_folder(partial_directory, directory, folders=(EXAMPLES,), last=LENS_FILE)
 
 
-def _search_all(request: DissectionRequest, directory: Place, pool: WorkerPool) -> None:
-    """Search the strengths that are not stored yet, then write all strengths into the lens."""
+def _ensure_strengths(request: DissectionRequest, directory: Place, pool: WorkerPool) -> None:
+    """Search the strengths that are not stored yet and write all strengths into the lens, unless it has them."""
+    if Dissected(request.lens, directory).searched:
+        return
     tasks = [
         StrengthTask.of_lens(prompt, attribute, request.lens)
         for prompt in dissected_prompts(request)

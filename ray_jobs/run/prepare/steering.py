@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from audit.config.mitigations.arms import ArmConfig, sections_of
 from audit.config.slices import DissectionRequest
 from audit.dissect.prediction import Prediction, is_trusted, prediction_of_data
 from audit.dissect.settings import LENS_FILE, STEERING_FILE
@@ -114,12 +113,6 @@ def find_strengths(
     if attributes:
         keep_steering(run, strengths)
         files.delete(tasks)
-
-
-def searched_attributes(mitigations: Sequence[ArmConfig]) -> tuple[str, ...]:
-    """Return the attributes whose edits take their strengths from a lens, each once."""
-    edits = [section for section in sections_of(mitigations) if section.uses_lens and section.searches_strength]
-    return tuple(dict.fromkeys(edit.attribute for edit in edits))
 
 
 def _answered(answer: StrengthAnswer, lines: Mapping[str, Any], budget: float) -> dict[str, GroupStrength]:

@@ -22,7 +22,7 @@ def shown(lenses):
 
 
 def lens():
-    return Dissected(SHIPPED.lens, find_lens(DissectionRequest.of(SHIPPED), SHIPPED.output), searched=True)
+    return Dissected(SHIPPED.lens, find_lens(DissectionRequest.of(SHIPPED), SHIPPED.output))
 
 
 def test_one_lens_is_its_directory_alone():

@@ -89,15 +89,22 @@ def config(tmp_path_factory):
 def lens_directory(config, cluster):
     """The lens that two workers make; other tests compare what one worker makes with it."""
     two = config.workers.model_copy(update={"count": 2})
-    return dissect.ensure_lens(DissectionRequest.of(config), config.output, WorkerPool(two, cluster))
+    return dissect.ensure_lens(DissectionRequest.of(config), config.output, WorkerPool(two, cluster), steers=True)
 
 
 def find_lens(config):
     return dissect.find_lens(DissectionRequest.of(config), config.output)
 
 
-def make_lens(config, cluster):
-    return dissect.make_lens(DissectionRequest.of(config), config.output, WorkerPool(config.workers, cluster))
+def ensure_lens(config, cluster, steers=True):
+    pool = WorkerPool(config.workers, cluster)
+    return dissect.ensure_lens(DissectionRequest.of(config), config.output, pool, steers=steers)
+
+
+def forget_strengths(lens):
+    """Leave a lens as it is before strengths are searched."""
+    plain = json.loads((lens / "lens.json").read_text())
+    (lens / "lens.json").write_text(json.dumps(plain | {"strengths": {}, "prediction": {}}))
 
 
 def test_a_lens_covers_the_whole_world_and_names_itself(lens_directory, config):
@@ -172,20 +179,43 @@ def test_attribution_alone_has_a_lens_and_its_features_in_the_report(config, clu
 
 def terminal_of_plan(config):
     work = planned_work(config)
-    assert work.lens_images == 64 + 16 * 2 * 1 * len(LADDER)
+    assert work.lens_images == 64
     return "\n".join(work.preparation)
+
+
+def test_strengths_are_searched_once_an_edit_takes_them_from_the_lens(
+    config, cluster, lens_directory, tmp_path, caplog
+):
+    caplog.set_level(logging.INFO, "ray_jobs")
+    one = config.model_copy(update={"output": str(tmp_path / "runs")})
+    lens = tmp_path / "runs" / "lenses" / lens_directory.name
+    shutil.copytree(lens_directory, lens.parent / f"{lens.name}.partial")  # as it is when it is built
+    forget_strengths(lens.parent / f"{lens.name}.partial")
+    fixed = one.mitigations[0].model_copy(update={"strength": 1.0})
+    at_one_strength = one.model_copy(update={"mitigations": (fixed,)})
+    assert planned_work(at_one_strength).lens_images == 64
+    assert planned_work(one).lens_images == 64 + 16 * 2 * 1 * len(LADDER)
+    outcome = run_audit(at_one_strength)
+    assert {row.arm for row in outcome.result.overall} == {"baseline", "difflens-gender"}
+    assert "Strengths:" not in caplog.text
+    assert not Lens.load(lens).strengths
+    assert ensure_lens(one, cluster, steers=False) == lens
+    assert not Lens.load(lens).strengths
+    assert ensure_lens(one, cluster) == lens
+    assert Lens.load(lens).strengths == Lens.load(lens_directory).strengths
 
 
 def test_an_interrupted_search_goes_on_with_the_answers_on_file(config, cluster, lens_directory, tmp_path, monkeypatch):
     made = config.model_copy(update={"output": str(tmp_path / "runs")})
-    partial = tmp_path / "runs" / "lenses" / f"{lens_directory.name}.partial"
-    shutil.copytree(lens_directory, partial)
-    kept = partial / STRENGTHS
+    lens = tmp_path / "runs" / "lenses" / lens_directory.name
+    shutil.copytree(lens_directory, lens)
+    forget_strengths(lens)
+    kept = lens / STRENGTHS
     kept.mkdir()
     for prompt in json.loads((lens_directory / "lens.json").read_text())["strengths"]["gender"]:
         (kept / f"{prompt}-gender.json").write_text(ANSWER)
     monkeypatch.setattr(parts, "run_on_pool", None)  # nothing is left to do, so no pool is needed
-    assert strengths_in(make_lens(made, cluster), "nurse") == {"female": 0.5, "male": 0.0}
+    assert strengths_in(ensure_lens(made, cluster), "nurse") == {"female": 0.5, "male": 0.0}
 
 
 def iter_of_nothing():
@@ -207,7 +237,7 @@ def test_on_a_cluster_the_building_asks_for_what_a_node_has_and_the_pool_can_tel
     monkeypatch.setattr(os, "cpu_count", lambda: 4096)  # of the driver's machine
     monkeypatch.setattr(parts, "run_on_pool", full)
     with pytest.raises(PoolError):
-        make_lens(made, replace(cluster, local=False))
+        ensure_lens(made, replace(cluster, local=False))
     assert asked[1] == {"CPU": int(cluster.cpus), "GPU": 0, "memory": 0}
 
 
@@ -225,12 +255,14 @@ def test_a_lens_is_put_into_an_object_store_and_fetched_from_it(s3, config, clus
     partial = place_of(made.output) / "lenses" / f"{lens_directory.name}.partial"
     with folder_to_fill(partial, last="lens.json") as directory:
         shutil.copytree(lens_directory, directory, dirs_exist_ok=True)
+        forget_strengths(directory)
     assert s3.asked("PUT")[-1].path.endswith("/lens.json")
-    for prompt in json.loads((lens_directory / "lens.json").read_text())["strengths"]["gender"]:
-        storage_of(partial).write(f"{STRENGTHS}/{prompt}-gender.json", ANSWER.encode())
     monkeypatch.setattr(parts, "run_on_pool", None)  # nothing is left to do, so no pool is needed
-    place = make_lens(made, cluster)
+    place = ensure_lens(made, cluster, steers=False)
     assert place == find_lens(made) == partial.parent / lens_directory.name
+    for prompt in json.loads((lens_directory / "lens.json").read_text())["strengths"]["gender"]:
+        storage_of(place).write(f"{STRENGTHS}/{prompt}-gender.json", ANSWER.encode())
+    assert ensure_lens(made, cluster) == place
     with folder_on_disk(place) as directory:
         assert strengths_in(directory, "nurse") == {"female": 0.5, "male": 0.0}
     assert not s3.keys("dissect/runs/lenses/" + partial.name)
@@ -262,9 +294,9 @@ def test_variants_are_made_from_the_same_images_and_an_audit_goes_on_with_them(
     assert not list((tmp_path / "runs" / "lenses").glob("recording-*"))
     variant = replace(request, lens=others[0].lens)
     caplog.clear()
-    made = dissect.make_lens(variant, asked.output, WorkerPool(asked.workers, cluster))
+    made = dissect.ensure_lens(variant, asked.output, WorkerPool(asked.workers, cluster), steers=True)
     assert "trajectories" not in caplog.text  # built from the recording before; only its strengths were searched
-    assert made == dissect.find_lens(variant, asked.output)
+    assert made == others[0].place
     assert strengths_in(made, "nurse").keys() == {"female", "male"}
     assert dissect.dissect(request, asked.output, asked.workers)[1].searched
 

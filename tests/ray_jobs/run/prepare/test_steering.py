@@ -8,7 +8,7 @@ import pytest
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest
 from audit.dissect.prediction import StrengthLine
-from audit.dissect.settings import LENS_FORMAT
+from audit.dissect.settings import LENS_FORMAT, searched_attributes
 from audit.dissect.strengths import GroupStrength, Tried, strengths_as_data
 from audit.models.source import model_fingerprint
 from audit.records.work import Prompt
@@ -16,7 +16,6 @@ from audit.results.lens_evidence import lens_evidence
 from audit.results.run_strengths import steering_of
 from audit.storage.run_directory import LENS, RunDirectory
 from ray_jobs.run.prepare import steering
-from ray_jobs.run.prepare.steering import searched_attributes
 from ray_jobs.run.prepare.strengths import StrengthAnswer
 
 DRAWN = (Tried(0.0, 0.2, {}), Tried(1.0, 0.95, {"age": 0.1}))
