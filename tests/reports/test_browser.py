@@ -1,15 +1,25 @@
 """Tests the report in Chromium: from disk and in MLflow's sandbox, without scripts and network."""
 
+import re
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+import reports
 from reports.html import kept_pictures, render, write_report
 
 sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
 SCROLLING_MS = 60_000
 """The page scrolls smoothly, and slowly on a busy machine."""
+STYLES = Path(reports.__file__).parent / "templates" / "report.css"
+STRIPS = """() => Array.from(document.querySelectorAll(".strip"), strip =>
+  Array.from(strip.querySelectorAll("img"), image => {
+    const box = image.getBoundingClientRect()
+    return {top: Math.round(box.top), width: Math.round(box.width)}
+}))"""
 TRACKER = "http://tracker.test/"
 SANDBOX = '<!doctype html><title>artifact</title><iframe sandbox="allow-scripts" width="1200" height="800"></iframe>'
 
@@ -65,6 +75,21 @@ def test_every_image_is_decoded(open_report):
     )
     assert len(sizes) > 100
     assert min(sizes) > 0
+
+
+def test_paired_images_are_in_a_row_and_have_one_size(open_report):
+    boxes = open_report().evaluate(STRIPS)
+    assert len(boxes) > 10
+    for images in boxes:
+        assert len({image["top"] for image in images}) == 1
+    assert len({image["width"] for images in boxes for image in images}) == 1
+
+
+def test_no_rule_of_the_stylesheet_undoes_another():
+    """Two rules with one selector come from two pages that named different things alike."""
+    outside_media = re.sub(r"@media[^{]*\{(?:[^{}]*\{[^{}]*\})*[^{}]*\}", "", STYLES.read_text())
+    selectors = Counter(selector.strip() for selector in re.findall(r"([^{}]+)\{", outside_media))
+    assert [selector for selector, times in selectors.items() if times > 1] == []
 
 
 @pytest.mark.parametrize("width", [1280, 400])
