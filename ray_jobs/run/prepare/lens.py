@@ -64,6 +64,11 @@ class Dissected:
         """Whether its strengths were searched."""
         return bool(self.card["strengths"])
 
+    @property
+    def lacks_strengths(self) -> bool:
+        """Whether strengths are missing that may be added: not to a lens that the config names."""
+        return self.lens.path is None and not self.searched
+
 
 def dissect(
     request: DissectionRequest,
@@ -87,11 +92,11 @@ def dissect(
     requests = request.of_each_lens()
     made = [one for one in requests if fresh or find_lens(one, output) is None]
     lenses = tuple(Dissected(one.lens, _place(one, output, made=one in made)) for one in requests)
-    if made or not lenses[0].searched:
+    if made or lenses[0].lacks_strengths:
         with connect(address, workers) as cluster:
             pool = WorkerPool(workers, cluster)
             _make_lenses(made, output, pool, fresh=fresh)
-            _ensure_strengths(requests[0], lenses[0].place, pool)
+            _add_strengths(requests[0], lenses[0], pool)
     return lenses
 
 
@@ -113,10 +118,10 @@ def ensure_lens(request: DissectionRequest, output: str, pool: WorkerPool, *, st
     made = find_lens(request, output) is None
     if made:
         _make_lenses([request], output, pool)
-    place = _place(request, output, made=made)
-    if steers and request.lens.path is None:
-        _ensure_strengths(request, place, pool)
-    return place
+    lens = Dissected(request.lens, _place(request, output, made=made))
+    if steers:
+        _add_strengths(request, lens, pool)
+    return lens.place
 
 
 def find_lens(request: DissectionRequest, output: str) -> Place | None:
@@ -161,10 +166,11 @@ def _put_in_place(partial_directory: Place, directory: Place) -> None:
         move_folder(partial_directory, directory, folders=(EXAMPLES,), last=LENS_FILE)
 
 
-def _ensure_strengths(request: DissectionRequest, directory: Place, pool: WorkerPool) -> None:
-    """Search the strengths that are not stored yet and write all strengths into the lens, unless it has them."""
-    if Dissected(request.lens, directory).searched:
+def _add_strengths(request: DissectionRequest, lens: Dissected, pool: WorkerPool) -> None:
+    """Search the strengths that are not stored yet and write all strengths into the lens, if it lacks them."""
+    if not lens.lacks_strengths:
         return
+    directory = lens.place
     tasks = [
         StrengthTask.of_lens(prompt, attribute, request.lens)
         for prompt in dissected_prompts(request)
