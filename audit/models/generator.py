@@ -324,6 +324,10 @@ class DiffusionGenerator:
         found: Tensor = self._call(texts, seeds, watched, "latent").images
         return found.clone()
 
+    def stream(self, path: str) -> int:
+        """Return the place of the image in a tuple that a module of the denoiser returns."""
+        return self._model.family.stream(path)
+
     def first_call(self, text: str, seeds: Sequence[int]) -> tuple[Tensor, dict[str, Any]]:
         """Return how the denoiser is called first: noisy latents ``(B, c, h, w)``, and what it reads beside them.
 
@@ -437,7 +441,7 @@ class DiffusionGenerator:
             if one.embeddings is not None:
                 own = {name: tensor for name, tensor in embedded.items() if _is_embedding(name)}
                 embedded |= one.embeddings(own)
-        inside = Inside(self.denoiser, self.pipeline.scheduler, self._module, self._model.family.stream)
+        inside = Inside(self.denoiser, self.pipeline.scheduler, self._module, self.stream)
         with Denoising(inside, watched).held():
             return self.pipeline(
                 **(embedded or {"batch_size": len(seeds)}),
@@ -586,16 +590,17 @@ def _parts(intervention: Intervention | None) -> tuple[Intervention, ...]:
 def split_call(inputs: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Return noisy latents and timestep of a call of a denoiser, and what else it reads, by argument.
 
-    Pipelines give both to a U-Net by their places, and the timestep to a transformer by its name.
+    Pipelines give both to a U-Net by their places, and one or both to a transformer by their names.
 
     Raises:
         ValueError: One is not there.
     """
     read = dict(named)
+    noisy = inputs[0] if inputs else read.pop("hidden_states", None)
     timestep = inputs[1] if len(inputs) > 1 else read.pop("timestep", None)
-    if not inputs or timestep is None:
+    if noisy is None or timestep is None:
         raise ValueError("expected a denoiser that is called with latents and a timestep; choose another method")
-    return inputs[0], torch.as_tensor(timestep), read
+    return noisy, torch.as_tensor(timestep), read
 
 
 def between(own: Tensor, named: Tensor, strength: float) -> Tensor:

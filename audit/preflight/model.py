@@ -140,9 +140,9 @@ def _untrainable(section: MitigationConfig, family: Family) -> str | None:
     """Return why the training of a method cannot follow a model; None if it can, or the method has none."""
     if not section.trains_through_denoiser:
         return None
-    if family.denoiser and family.flow:
-        message = f"expected a model that is trained on noise levels (betas), as {section.method} trains on them"
-        return f"{message}, found {family.name}, trained for flow matching; choose h_distribution or mean_difference"
+    if family.packed:
+        message = f"expected a denoiser that reads latents as a map, as {section.method} trains it"
+        return f"{message}, found {family.name}, which reads packed ones; choose h_distribution or mean_difference"
     if section.needs_text_encoder and not family.read_by_denoiser:
         message = f"expected a denoiser that reads the embeddings of prompts for {section.method}, found {family.name}"
         return f"{message}; use another method"

@@ -76,12 +76,14 @@ CASES = {
         ("sdxl", "pixart", "sana"),
         BalancedBySecondRound,
     ),
-    "latent_direction": Case(SHORT["latent_direction"] | {"strength": 1000.0}, {"strength": 0.0}, ("sdxl", "pixart")),
-    "latent_editing": Case(SHORT["latent_editing"] | {"strength": 1000.0}, {"strength": 0.0}, ("pixart",)),
-    "entanglement_free_attention": Case(
-        SHORT["entanglement_free_attention"] | {"strength": 300.0}, {"strength": 0.0}, ("sdxl", "pixart")
+    "latent_direction": Case(
+        SHORT["latent_direction"] | {"strength": 1000.0}, {"strength": 0.0}, ("sdxl", "pixart", "sd3")
     ),
-    "finetuning": Case(SHORT["finetuning"] | {"strength": 30.0}, {"strength": 0.0}, ("sdxl", "pixart")),
+    "latent_editing": Case(SHORT["latent_editing"] | {"strength": 1000.0}, {"strength": 0.0}, ("pixart", "sd3")),
+    "entanglement_free_attention": Case(
+        SHORT["entanglement_free_attention"] | {"strength": 300.0}, {"strength": 0.0}, ("sdxl", "pixart", "sana")
+    ),
+    "finetuning": Case(SHORT["finetuning"] | {"strength": 30.0}, {"strength": 0.0}, ("sdxl", "pixart", "sd3", "sana")),
     "h_distribution": Case(SHORT["h_distribution"] | {"strength": 1e5}, {"strength": 0.0}, ("sd3", "pixart")),
 }
 PROJECTED = [method for method, case in CASES.items() if "project" in case.settings]
@@ -139,6 +141,8 @@ def section_of(method, family="sd", **settings):
     hookpoint = MODELS[family][1]
     if hasattr(section, "layers") and hookpoint != "mid_block":  # a transformer has no decoder to find layers in
         return section.model_copy(update={"layers": (hookpoint,)})
+    if family == "sd3" and getattr(section, "reverse_step", None) == "asymmetric":  # a flow has no steps of DDIM
+        section = section.model_copy(update={"reverse_step": "symmetric"})
     return section.model_copy(update={"hookpoints": (hookpoint,)}) if hasattr(section, "hookpoints") else section
 
 

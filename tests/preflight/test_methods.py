@@ -96,19 +96,30 @@ def test_pixart_takes_every_method(method, transformer):
     assert problems(on_transformer(method), source=transformer("pixart")) == {}
 
 
-@pytest.mark.parametrize("method", BY_CROSS_ATTENTION)
-def test_sana_takes_methods_that_are_not_trained(method, transformer):
+@pytest.mark.parametrize("method", [*TRAINED, *BY_CROSS_ATTENTION])
+def test_sana_takes_every_method(method, transformer):
     assert problems(on_transformer(method), source=transformer("sana")) == {}
 
 
-@pytest.mark.parametrize("method", TRAINED)
-@pytest.mark.parametrize(("family", "name"), [("sd3", "Stable Diffusion 3"), ("flux", "FLUX.1"), ("sana", "Sana")])
-def test_a_training_on_noise_levels_is_refused_for_flow_matching(method, family, name, transformer):
+@pytest.mark.parametrize("method", ["latent_direction", "latent_editing", "finetuning"])
+def test_stable_diffusion_3_takes_trainings_and_flux_none_since_its_latents_are_packed(method, transformer):
+    assert problems(on_transformer(method), source=transformer("sd3")) == {}
+    [(place, message)] = problems(on_transformer(method), source=transformer("flux")).items()
+    assert place == "mitigations.0.method"
+    assert message == (
+        f"expected a denoiser that reads latents as a map, as {method} trains it, found FLUX.1, which reads packed "
+        "ones; choose h_distribution or mean_difference"
+    )
+
+
+@pytest.mark.parametrize(("family", "name"), [("sd3", "Stable Diffusion 3"), ("flux", "FLUX.1")])
+def test_efa_is_refused_where_no_block_has_cross_attention(family, name, transformer):
+    method = "entanglement_free_attention"
     [(place, message)] = problems(on_transformer(method), source=transformer(family)).items()
     assert place == "mitigations.0.method"
     assert message == (
-        f"expected a model that is trained on noise levels (betas), as {method} trains on them, found {name}, trained "
-        "for flow matching; choose h_distribution or mean_difference"
+        "expected cross-attention that reads the text's embeddings, as a U-Net or PixArt has, for "
+        f"{method}, found {name}; use another method"
     )
 
 

@@ -56,7 +56,7 @@ class MitigationSection(GrowingSection):
     """Key that names the places that are edited."""
 
     trains_through_denoiser: ClassVar[bool] = False
-    """Whether the training asks the denoiser for gradients, at noise levels of diffusion."""
+    """Whether the training asks the denoiser for gradients, at its noise levels."""
 
     steers_images: ClassVar[bool] = True
     """Whether the method steers each image to a group of its own."""

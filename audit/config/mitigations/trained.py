@@ -129,6 +129,7 @@ class EntanglementFreeAttentionConfig(EditSection):
     """Entanglement-free attention: cross-attention with a value for each group, which a trained network weights."""
 
     names_groups: ClassVar[bool] = True
+    needs_cross_attention: ClassVar[bool] = True
     trains_through_denoiser: ClassVar[bool] = True
     needs_text_encoder: ClassVar[bool] = True
     edited_key: ClassVar[str] = CROSS_ATTENTION

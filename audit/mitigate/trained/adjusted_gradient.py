@@ -20,6 +20,7 @@ from torch import Tensor
 
 from audit.models.generator import DiffusionGenerator, split_call
 from audit.models.intervention import Intervention
+from audit.models.trainable.model import timestep_scale
 from audit.models.trainable.noise_levels import NoiseLevels
 
 # B images, c h w the latents, S steps
@@ -54,7 +55,7 @@ def follow(
         latents = generator.latents([text] * count, seeds, intervention)
     # Tensors of inference mode take part in no graph; what is made of them here does.
     noisy, timesteps = (torch.stack(list(parts)) for parts in zip(*seen, strict=True))
-    return Followed(latents.clone(), noisy, timesteps)
+    return Followed(latents.clone(), noisy, timesteps / timestep_scale(generator.denoiser))
 
 
 def joined(parts: Sequence[Followed]) -> Followed:
@@ -63,29 +64,22 @@ def joined(parts: Sequence[Followed]) -> Followed:
     return Followed(latents, noisy, parts[0].timesteps)
 
 
-def factors(levels: NoiseLevels, timesteps: Sequence[int]) -> Tensor:
-    """Return A_i = dz₀/df_i of DDIM steps through these timesteps to ᾱ = 1, ``(S,)``.
+def factors(levels: NoiseLevels, timesteps: Tensor) -> Tensor:
+    """Return A_i = dz₀/df_i of the sampler's steps through timesteps ``(S,)`` to the image, ``(S,)``.
 
-    x_s = √ᾱ_s x̂₀ + √(1−ᾱ_s) ε̂ is a_i x_t + b_i f_i, and A_i = b_i Π_{j>i} a_j. For a network that predicts ε this is
-    σ_s − σ_t with σ = √(1−ᾱ)/√ᾱ.
+    A step from t to u is x_u = a_u x̂₀ + s_u ε̂: that of DDIM, and of Euler for a flow. With what the network predicts,
+    f = c x₀ + d ε, it is α_i x_t + β_i f_i, and A_i = β_i Π_{j>i} α_j. For a network that predicts ε this is σ_u − σ_t
+    with σ = s/a.
     """
-    alphas = [*(levels.alphas[time].double() for time in timesteps), torch.tensor(1.0).double()]
-    found, product = [torch.tensor(0.0).double()] * len(timesteps), torch.tensor(1.0).double()
-    for step in reversed(range(len(timesteps))):
-        by_state, by_prediction = _of_step(levels.predicted, alphas[step], alphas[step + 1])
-        found[step] = by_prediction * product
-        product = product * by_state
-    return torch.stack(found)
-
-
-def _of_step(predicted: str, now: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a and b of a step from ᾱ_t to ᾱ_s."""
-    signal, sigma, next_signal, next_sigma = now.sqrt(), (1 - now).sqrt(), after.sqrt(), (1 - after).sqrt()
-    if predicted == "epsilon":
-        return next_signal / signal, next_sigma - next_signal * sigma / signal
-    if predicted == "sample":
-        return next_sigma / sigma, next_signal - next_sigma * signal / sigma
-    return next_signal * signal + next_sigma * sigma, next_sigma * signal - next_signal * sigma
+    signals, sigmas = levels.at(timesteps)
+    ends = torch.stack([torch.ones_like(signals[-1]), torch.zeros_like(signals[-1])])
+    a, s = torch.cat([signals, ends[:1]]), torch.cat([sigmas, ends[1:]])
+    c, d = levels.parts(signals, sigmas)
+    determinant = a[:-1] * d - s[:-1] * c
+    by_state = (a[1:] * d - s[1:] * c) / determinant
+    by_prediction = (s[1:] * a[:-1] - a[1:] * s[:-1]) / determinant
+    later = torch.cat([by_state[1:], torch.ones_like(by_state[:1])]).flip(0).cumprod(0).flip(0)
+    return by_prediction * later
 
 
 def common_factor(found: Tensor) -> float:

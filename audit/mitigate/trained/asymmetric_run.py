@@ -1,4 +1,7 @@
-"""Follows a batch of images through DDIM steps with gradients, with an edit of one map and without it."""
+"""Follows a batch of images through the sampler's steps with gradients, with an edit of one map and without it.
+
+A step goes from the predicted image and noise to the next noise level: that of DDIM, and of Euler for a flow.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +56,7 @@ class Guided:
 
 
 class AsymmetricRun:
-    """The run of a batch: x_{t−1} = √ᾱ_{t−1} P_t(h') + √(1−ᾱ_{t−1}) D_t(h) (Kwon et al. 2023, eq. 6).
+    """The run of a batch: x_{t−1} = a_{t−1} P_t(h') + s_{t−1} D_t(h), a = √ᾱ, s = √(1−ᾱ) (Kwon et al. 2023, eq. 6).
 
     Args:
         guided: Predicts.
@@ -99,8 +102,8 @@ class AsymmetricRun:
 
     def _reached(self, step: int, image: Tensor, noise: Tensor) -> Tensor:
         """Return x_{t−1} of a predicted image and a predicted noise."""
-        alpha = self._guided.model.alpha_after(step)
-        return alpha.sqrt() * image + (1 - alpha).sqrt() * noise
+        signal, sigma = self._guided.model.level_after(step)
+        return signal * image + sigma * noise
 
     def _with_time(self, time: Tensor, h: Tensor) -> Tensor:
         return self._edit(h, time)

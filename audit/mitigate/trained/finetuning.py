@@ -157,7 +157,7 @@ class Training:
         loss, gradient = self.loss.of_images(prompt, followed.latents, without, derive_seed(METHOD, "targets", number))
         steps = len(followed.timesteps)
         chosen = np.sort(draw.permutation(steps)[: section.gradient_steps or steps])
-        scale = common_factor(factors(levels, followed.timesteps.long().tolist())) * steps / len(chosen)
+        scale = common_factor(factors(levels, followed.timesteps)) * steps / len(chosen)
         return loss, self.of_predictions(prompt, followed, scale * gradient, chosen.tolist())
 
     def _followed(self, prompt: Prompt, seeds: Sequence[int], borrowed: BorrowedLowRank) -> Followed:

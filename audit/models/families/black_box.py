@@ -43,6 +43,7 @@ class BlackBox:
     read_by_denoiser: Mapping[str, str] = {}
     cross_attention = False
     flow = True
+    packed = False
 
     def configs(self, index: Index) -> Mapping[str, str]:
         """Return the configs of the networks and of the scheduler."""

@@ -38,6 +38,7 @@ class Flux(LatentFamily):
     blocks = ("x_embedder", "transformer_blocks", "single_transformer_blocks", "norm_out", "proj_out")
     schedulers = ("FlowMatchEulerDiscreteScheduler",)
     flow = True
+    packed = True
     longest_text = 512
     embeddings = ("prompt_embeds", "pooled_prompt_embeds")
     read_by_denoiser: Mapping[str, str] = {}

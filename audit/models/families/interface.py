@@ -75,6 +75,11 @@ class Family(Protocol):
         """Whether members are trained for flow matching, and not for a diffusion of noise levels (betas)."""
         ...
 
+    @property
+    def packed(self) -> bool:
+        """Whether the denoiser reads latents as tokens (B, T, C) that the pipeline packs, and not as a map."""
+        ...
+
     def configs(self, index: Index) -> Mapping[str, str]:
         """Return part of a pipeline → file with its config."""
         ...

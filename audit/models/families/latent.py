@@ -63,6 +63,7 @@ class LatentFamily:
     read_by_denoiser: Mapping[str, str] = {"prompt_embeds": "encoder_hidden_states"}
     cross_attention: bool = False
     flow: bool = False
+    packed: bool = False
     reads_text: bool = True
     longest_text: int = 77
 

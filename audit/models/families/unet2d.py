@@ -33,6 +33,7 @@ class Unet2d:
     schedulers: tuple[str, ...] = ("DDPMScheduler", "DDIMScheduler")
     cross_attention = False
     flow = False
+    packed = False
     read_by_denoiser: Mapping[str, str] = {}
 
     def configs(self, index: Index) -> Mapping[str, str]:

@@ -28,7 +28,7 @@ class TrainableModel:
     """The denoiser and the decoder of a latent diffusion model: a U-Net, or a transformer such as PixArt's.
 
     Raises:
-        ValueError: The model is of another kind, such as one that is trained for flow matching.
+        ValueError: The model is of another kind, such as one whose denoiser reads packed latents.
     """
 
     def __init__(self, generator: DiffusionGenerator) -> None:
@@ -40,6 +40,11 @@ class TrainableModel:
             raise ValueError(
                 f"expected a latent diffusion model, found {type(self._pipeline).__name__}, which has no decoder; "
                 "choose a method that is not trained"
+            )
+        if hasattr(self._pipeline, "_pack_latents"):
+            raise ValueError(
+                f"expected a denoiser that reads latents as a map, found that of {type(self._pipeline).__name__}, "
+                "which reads packed ones; choose a method that is not trained"
             )
 
     @property
@@ -55,7 +60,7 @@ class TrainableModel:
     @property
     def trained_timesteps(self) -> int:
         """T, the timesteps of training."""
-        return len(self.levels.alphas)
+        return self.levels.count
 
     @property
     def timesteps(self) -> Tensor:
@@ -63,12 +68,17 @@ class TrainableModel:
         found: Tensor = self._pipeline.scheduler.timesteps
         return found
 
-    def alpha_after(self, step: int) -> Tensor:
-        """Return ᾱ of the noise level that a step reaches; after the last it is the scheduler's final one, or 1."""
+    def level_after(self, step: int) -> tuple[float, float]:
+        """Return a and s of the noise level that a step reaches; after the last it is the scheduler's final one.
+
+        That is 1 and 0, or what a scheduler of diffusion with ``set_alpha_to_one: false`` has.
+        """
         times = self.timesteps
         if step + 1 < len(times):
-            return self.levels.alphas[int(times[step + 1])]
-        return torch.as_tensor(getattr(self._pipeline.scheduler, "final_alpha_cumprod", 1.0))
+            signal, sigma = self.levels.at(times[step + 1 : step + 2])
+            return float(signal), float(sigma)
+        alpha = float(getattr(self._pipeline.scheduler, "final_alpha_cumprod", 1.0))
+        return alpha**0.5, (1 - alpha) ** 0.5
 
     def initial_noise(self, text: str, seeds: Sequence[int]) -> Tensor:
         """Return what sampling starts from, as the denoiser reads it: ``(B, c, h, w)`` of variance 1."""
@@ -77,21 +87,25 @@ class TrainableModel:
     def time_embedding(self, timesteps: Tensor) -> Tensor:
         """Return the embedding of timesteps ``(B,)``, as ``(B, D)``: blocks read a linear function of its SiLU.
 
-        Each residual block of a U-Net has such a function. The blocks of PixArt share one, from which they scale, shift
-        and gate (adaLN-single, Chen et al. 2024). The embedding of the picture's size, which some PixArt-α models add
-        to it, is left out: it is the same for all images.
+        Each residual block of a U-Net has such a function, and each block of Stable Diffusion 3. The blocks of PixArt
+        and Sana share one, from which they scale, shift and gate (adaLN-single, Chen et al. 2024). What some models add
+        to it is left out, since it is the same for all images of a prompt: the embedding of the picture's size in
+        PixArt-α, and of the pooled text in Stable Diffusion 3.
 
         Raises:
             ValueError: The denoiser has another embedding of the time.
         """
         network: Any = self._generator.denoiser
-        if hasattr(network, "adaln_single"):
-            waves, embedding = network.adaln_single.emb.time_proj, network.adaln_single.emb.timestep_embedder
+        single = getattr(network, "adaln_single", None) or getattr(network, "time_embed", None)
+        joined = getattr(single, "emb", None) or getattr(network, "time_text_embed", None)
+        if joined is not None:
+            waves, embedding = joined.time_proj, joined.timestep_embedder
         elif hasattr(network, "time_proj") and hasattr(network, "time_embedding"):
             waves, embedding = network.time_proj, network.time_embedding
         else:
             raise ValueError(f"expected a denoiser that embeds the timestep, found {type(network).__name__}")
-        embedded: Tensor = embedding(waves(timesteps.to(self.device)).to(self.dtype))
+        read = timesteps.to(self.device) * timestep_scale(network)
+        embedded: Tensor = embedding(waves(read).to(self.dtype))
         return embedded
 
     def token_grid(self, noisy: Tensor) -> tuple[int, int]:
@@ -167,8 +181,10 @@ class TrainableModel:
         with ExitStack() as held:
             for path, edit in (edits or {}).items():
                 place = Place.parse(path)
-                held.enter_context(edit_place(find_hookpoint(denoiser, place.module), place.kind, edit))
-            predicted = denoiser(noisy.to(self.dtype), timestep=timesteps.to(noisy.device), **named)
+                module, stream = find_hookpoint(denoiser, place.module), self._generator.stream(place.module)
+                held.enter_context(edit_place(module, place.kind, edit, stream))
+            read_times = timesteps.to(noisy.device) * timestep_scale(denoiser)
+            predicted = denoiser(noisy.to(self.dtype), timestep=read_times, **named)
         prediction: Tensor = predicted[0] if isinstance(predicted, tuple) else predicted.sample
         return prediction[:, : noisy.shape[1]].float()
 
@@ -190,6 +206,11 @@ class TrainableModel:
             count = max(len(value) for value in both.values() if isinstance(value, Tensor))  # 2 with guidance
             self._read[text] = [_row(both, place) for place in range(count)]
         return self._read[text]
+
+
+def timestep_scale(denoiser: Any) -> float:  # noqa: ANN401 - of diffusers
+    """Return what a pipeline multiplies a timestep by before the denoiser reads it: 1, or that of some Sana models."""
+    return denoiser.config.get("timestep_scale") or 1
 
 
 def _row(value: Any, place: int) -> Any:  # noqa: ANN401 - what a denoiser reads

@@ -1,10 +1,15 @@
-"""Formulas of diffusion at one noise level: noisy latents, what a network is trained to predict, and back.
+"""Formulas of one noise level: noisy latents, what a network is trained to predict, and back.
 
-x_t = √ᾱ_t x₀ + √(1−ᾱ_t) ε. A network predicts ε (Ho et al. 2020), v = √ᾱ_t ε − √(1−ᾱ_t) x₀ (Salimans & Ho 2022), or x₀.
+x_t = a_t x₀ + s_t ε, with the signal a_t and the noise s_t of a timestep. Diffusion has a = √ᾱ and s = √(1−ᾱ) (Ho et
+al. 2020), flow matching has a = 1 − σ and s = σ (Lipman et al. 2023, example II; Esser et al. 2024, eq. 13). A network
+predicts f = c x₀ + d ε, (c, d) being (0, 1) for the noise, (1, 0) for the image, (−s, a) for the velocity v of Salimans
+& Ho 2022, and (−1, 1) for that of a flow. Both unknowns follow from x_t and f: with D = a d − s c,
+x₀ = (d x_t − s f) / D and ε = (a f − c x_t) / D.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +18,13 @@ from torch import Tensor
 
 # B images, c h w the latents, T timesteps of training
 
-PREDICTED = ("epsilon", "v_prediction", "sample")
+_PREDICTED: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
+    "epsilon": lambda a, _s: (torch.zeros_like(a), torch.ones_like(a)),
+    "sample": lambda a, _s: (torch.ones_like(a), torch.zeros_like(a)),
+    "v_prediction": lambda a, s: (-s, a),
+    "flow_prediction": lambda a, _s: (-torch.ones_like(a), torch.ones_like(a)),
+}
+"""What is predicted → c and d, given a and s."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +32,15 @@ class NoiseLevels:
     """The noise levels that a network was trained with.
 
     Attributes:
-        alphas: ᾱ, ``(T,)``.
-        predicted: ``epsilon``, ``v_prediction`` or ``sample``.
+        count: T.
+        predicted: ``epsilon``, ``v_prediction``, ``sample`` or ``flow_prediction``.
+        alphas: ᾱ, ``(T,)``; None for flow matching, where σ is the timestep over T.
         limit: Greatest number in a predicted image, as some schedulers clip it; None for no limit.
     """
 
-    alphas: Tensor
+    count: int
     predicted: str
+    alphas: Tensor | None = None
     limit: float | None = None
 
     @classmethod
@@ -35,45 +48,55 @@ class NoiseLevels:
         """Return the levels of a scheduler.
 
         Raises:
-            ValueError: It has no noise levels, as those of flow matching, or another prediction.
+            ValueError: It has no noise levels that are known, or another prediction.
         """
-        alphas, predicted = getattr(scheduler, "alphas_cumprod", None), scheduler.config.get("prediction_type")
-        if alphas is None or predicted not in PREDICTED:
+        config, count = scheduler.config, int(scheduler.config.num_train_timesteps)
+        predicted = config.get("prediction_type")
+        if type(scheduler).__name__.startswith("FlowMatch") or predicted == "flow_prediction":
+            return cls(count, "flow_prediction")
+        alphas = getattr(scheduler, "alphas_cumprod", None)
+        if alphas is None or predicted not in _PREDICTED:
             raise ValueError(
-                f"expected a model that is trained on noise levels (betas) and predicts {', '.join(PREDICTED)}, found "
+                f"expected a model that is trained on noise levels and predicts {', '.join(_PREDICTED)}, found "
                 f"{type(scheduler).__name__} with prediction_type {predicted!r}; choose a method that is not trained"
             )
-        return cls(
-            alphas, predicted, scheduler.config.clip_sample_range if scheduler.config.get("clip_sample") else None
-        )
+        return cls(count, predicted, alphas, config.clip_sample_range if config.get("clip_sample") else None)
+
+    def at(self, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a and s of timesteps ``(B,)``, each ``(B,)`` in double precision."""
+        if self.alphas is None:
+            sigma = timesteps.double() / self.count
+            return 1 - sigma, sigma
+        alpha = self.alphas.to(timesteps.device)[timesteps.long()].double()
+        return alpha.sqrt(), (1 - alpha).sqrt()
+
+    def parts(self, signal: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Return c and d of what is predicted, f = c x₀ + d ε."""
+        return _PREDICTED[self.predicted](signal, sigma)
 
     def noisy(self, image: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Return x_t ``(B, c, h, w)`` of x₀ and ε at timesteps ``(B,)``."""
-        signal, sigma = self._at(timesteps, image)
-        return signal * image + sigma * noise
+        a, s, _, _ = self._of(timesteps, image)
+        return a * image + s * noise
 
     def target(self, image: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Return what the network should predict from :meth:`noisy`."""
-        signal, sigma = self._at(timesteps, image)
-        return {"epsilon": noise, "v_prediction": signal * noise - sigma * image, "sample": image}[self.predicted]
+        """Return what the network should predict from :meth:`noisy`, f."""
+        _, _, c, d = self._of(timesteps, image)
+        return c * image + d * noise
 
     def image(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
         """Return the predicted x₀."""
-        signal, sigma = self._at(timesteps, noisy)
-        if self.predicted == "epsilon":
-            image = (noisy - sigma * prediction) / signal
-        else:
-            image = prediction if self.predicted == "sample" else signal * noisy - sigma * prediction
+        a, s, c, d = self._of(timesteps, noisy)
+        image = (d * noisy - s * prediction) / (a * d - s * c)
         return image if self.limit is None else image.clamp(-self.limit, self.limit)
 
     def noise(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
         """Return the predicted ε."""
-        signal, sigma = self._at(timesteps, noisy)
-        if self.predicted == "v_prediction":
-            return signal * prediction + sigma * noisy
-        return prediction if self.predicted == "epsilon" else (noisy - signal * prediction) / sigma
+        a, s, c, d = self._of(timesteps, noisy)
+        return (a * prediction - c * noisy) / (a * d - s * c)
 
-    def _at(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return √ᾱ and √(1−ᾱ), ``(B, 1, 1, 1)``."""
-        alpha = self.alphas.to(like.device)[timesteps.to(like.device).long()].to(like.dtype).view(-1, 1, 1, 1)
-        return alpha.sqrt(), torch.sqrt(1 - alpha)
+    def _of(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return a, s, c and d, each ``(B, 1, 1, 1)``."""
+        a, s = self.at(timesteps.to(like.device))
+        a, s, c, d = (of.to(like.dtype).view(-1, 1, 1, 1) for of in (a, s, *self.parts(a, s)))
+        return a, s, c, d

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from audit.mitigate.trained.adjusted_gradient import common_factor, factors, follow
 from audit.mitigate.trained.finetuning import Training
@@ -14,10 +14,12 @@ from tests.mitigate.trained.fits import PROMPTS, STEPS, audit_of, fitted, tools_
 
 
 def scheduler_of(predicted, **settings):
+    if predicted == "flow_prediction":
+        return FlowMatchEulerDiscreteScheduler(shift=3.0)
     return DDIMScheduler(**BETAS, prediction_type=predicted, clip_sample=False, **settings)
 
 
-@pytest.mark.parametrize("predicted", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("predicted", ["epsilon", "v_prediction", "sample", "flow_prediction"])
 def test_the_factors_are_the_derivatives_of_the_sampler(predicted):
     scheduler = scheduler_of(predicted)
     scheduler.set_timesteps(7)
@@ -26,7 +28,7 @@ def test_the_factors_are_the_derivatives_of_the_sampler(predicted):
     for time, prediction in zip(scheduler.timesteps, predictions, strict=True):
         latents = scheduler.step(prediction, time, latents).prev_sample
     expected = torch.cat(torch.autograd.grad(latents.sum(), predictions))
-    found = factors(NoiseLevels.of(scheduler), scheduler.timesteps.tolist())
+    found = factors(NoiseLevels.of(scheduler), scheduler.timesteps)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-8)
 
 
@@ -35,7 +37,9 @@ def test_the_factors_of_predicted_noise_are_differences_of_sigma():
     times = [900, 500, 100, 0]
     alphas = [*scheduler.alphas_cumprod.double()[times].tolist(), 1.0]
     sigmas = np.sqrt((1 - np.array(alphas)) / np.array(alphas))
-    np.testing.assert_allclose(factors(NoiseLevels.of(scheduler), times).numpy(), np.diff(sigmas), rtol=1e-9)
+    np.testing.assert_allclose(
+        factors(NoiseLevels.of(scheduler), torch.tensor(times)).numpy(), np.diff(sigmas), rtol=1e-9
+    )
 
 
 def test_one_over_the_factors_are_the_published_coefficients_up_to_a_constant():
@@ -45,7 +49,7 @@ def test_one_over_the_factors_are_the_published_coefficients_up_to_a_constant():
     alphas = scheduler.alphas_cumprod.double().numpy()
     ratio = alphas / np.concatenate([[1.0], alphas[:-1]])
     published = (np.sqrt(alphas) * np.sqrt(1 - alphas) / (1 - ratio))[times]
-    own = 1 / factors(NoiseLevels.of(scheduler), times.tolist()).abs().numpy()
+    own = 1 / factors(NoiseLevels.of(scheduler), torch.from_numpy(times.copy())).abs().numpy()
     inside = slice(0, 990)  # the last steps are not small: 1 − ᾱ falls to 0
     np.testing.assert_allclose(own[inside] / published[inside], 2, rtol=0.06)
 
@@ -55,7 +59,7 @@ def test_the_common_factor_is_a_geometric_mean_and_finite_without_a_signal_at_th
     assert common_factor(torch.tensor([0.0, 9.0])) == pytest.approx(9.0)
     zero = scheduler_of("v_prediction", rescale_betas_zero_snr=True, timestep_spacing="trailing")
     zero.set_timesteps(5)
-    assert -1 < common_factor(factors(NoiseLevels.of(zero), zero.timesteps.tolist())) < 0
+    assert -1 < common_factor(factors(NoiseLevels.of(zero), zero.timesteps)) < 0
 
 
 @pytest.mark.parametrize("parts", [("text_encoder",), ("unet",), ("text_encoder", "unet")])
@@ -72,13 +76,13 @@ def test_the_sum_over_steps_is_the_gradient_of_one_graph_through_all(parts, tiny
     seeds, text, guidance = [3, 4], PROMPTS[0].text, audit.sampling.guidance
     followed = follow(tools.generator, text, seeds, None)
     away = torch.randn(followed.latents.shape, generator=draw)
-    scale = common_factor(factors(model.levels, followed.timesteps.tolist()))
+    scale = common_factor(factors(model.levels, followed.timesteps))
     with model.frozen():
         found = training.of_predictions(PROMPTS[0], followed, scale * away, range(STEPS))
         published = tools.generator.pipeline.scheduler.config
         scheduler = DDIMScheduler.from_config(published, clip_sample=False, set_alpha_to_one=True)
         scheduler.set_timesteps(STEPS)
-        own = factors(model.levels, followed.timesteps.tolist())
+        own = factors(model.levels, followed.timesteps)
         latents, texts = followed.noisy[0], [text] * len(seeds)
         with added(networks_of(tools.generator.pipeline, parts), training.factors):
             read = tools.generator.read_by_denoiser(text) if "text_encoder" in parts else {}

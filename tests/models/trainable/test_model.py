@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from audit.config.sections import ModelConfig, SamplingConfig
+from audit.mitigate.trained.adjusted_gradient import follow
 from audit.models.generator import load_generator
 from audit.models.trainable.model import TrainableModel
 from benchmarks.tiny_families import FAMILIES
@@ -20,15 +21,16 @@ def loaded(source, **sampling):
     return load_generator(ModelConfig(source=str(source)), SamplingConfig(steps=3, **sampling))
 
 
-@pytest.fixture(scope="module", params=["sd", "sdxl", "lcm", "pixart"])
+@pytest.fixture(scope="module", params=["sd", "sdxl", "lcm", "pixart", "sd3", "sana"])
 def generator(request, tmp_path_factory):
-    return loaded(FAMILIES[request.param](tmp_path_factory.mktemp(request.param)), guidance=3.0)
+    size = {"height": 512, "width": 512} if request.param == "sana" else {}  # its pipeline enlarges pictures otherwise
+    return loaded(FAMILIES[request.param](tmp_path_factory.mktemp(request.param)), guidance=3.0, **size)
 
 
 def test_predictions_are_those_of_the_first_call_of_the_pipeline(generator):
     model = TrainableModel(generator)
-    sampled = generator.first_prediction(TEXT, SEEDS, {})[:, :4]  # PixArt also predicts variances
     noisy = model.initial_noise(TEXT, SEEDS)
+    sampled = generator.first_prediction(TEXT, SEEDS, {})[:, : noisy.shape[1]]  # PixArt also predicts variances
     times = model.timesteps[:1].expand(2)
     torch.testing.assert_close(model.predict(noisy, times, [TEXT] * 2), sampled[-2:], rtol=1e-4, atol=1e-5)
     if len(sampled) > 2:
@@ -102,11 +104,15 @@ def test_a_hookpoint_that_is_not_there_is_named(generator):
         model.map_shape(f"x{hookpoint}", model.initial_noise(TEXT, [1]), TEXT)
 
 
-@pytest.mark.parametrize("family", ["sd", "sdxl", "pixart"])
+@pytest.mark.parametrize("family", ["sd", "sdxl", "pixart", "sd3", "sana"])
 def test_the_time_embedding_is_the_one_that_the_network_makes_in_a_call(family, tmp_path):
     generator, seen = loaded(FAMILIES[family](tmp_path), guidance=3.0), []
     model, network = TrainableModel(generator), generator.denoiser
-    embedding = network.adaln_single.emb if family == "pixart" else network.time_embedding
+    embedding = {
+        "pixart": lambda: network.adaln_single.emb,
+        "sana": lambda: network.time_embed.emb,
+        "sd3": lambda: network.time_text_embed.timestep_embedder,
+    }.get(family, lambda: network.time_embedding)()
     hook = embedding.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     times = torch.tensor([500, 20])
     with torch.no_grad():
@@ -115,10 +121,21 @@ def test_the_time_embedding_is_the_one_that_the_network_makes_in_a_call(family, 
         torch.testing.assert_close(model.time_embedding(times), seen[-1])
 
 
-@pytest.mark.parametrize(
-    ("family", "message"),
-    [("sd3", "noise levels"), ("flux", "noise levels"), ("sana", "noise levels"), ("ddpm", "latent diffusion model")],
-)
+def test_a_timestep_is_scaled_as_the_pipeline_scales_it(tmp_path):
+    generator = loaded(FAMILIES["sana"](tmp_path), guidance=3.0)
+    generator.denoiser.register_to_config(timestep_scale=0.001)
+    model, seen = TrainableModel(generator), []
+    noisy, times = model.initial_noise(TEXT, SEEDS), model.timesteps[:1].expand(2)
+    hook = generator.denoiser.time_embed.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    with hook:
+        sampled = generator.first_prediction(TEXT, SEEDS, {})
+        assert seen.pop().max() <= 1
+        torch.testing.assert_close(model.predict(noisy, times, [TEXT] * 2), sampled[2:], rtol=1e-4, atol=1e-5)
+        assert seen.pop().max() <= 1
+    torch.testing.assert_close(follow(generator, TEXT, SEEDS, None).timesteps, model.timesteps.float())
+
+
+@pytest.mark.parametrize(("family", "message"), [("flux", "latents as a map"), ("ddpm", "latent diffusion model")])
 def test_other_kinds_of_models_are_refused_in_words(family, message, tmp_path):
     generator = loaded(FAMILIES[family](tmp_path), guidance=1.0)
     with pytest.raises(ValueError, match=f"expected .*{message}.* choose a method that is not trained"):

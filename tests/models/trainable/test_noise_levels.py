@@ -2,7 +2,13 @@
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    EDMEulerScheduler,
+    FlowMatchEulerDiscreteScheduler,
+)
 
 from audit.models.trainable.noise_levels import NoiseLevels
 
@@ -41,6 +47,31 @@ def test_predicted_image_and_noise_are_those_of_a_ddim_step(draws, kind, clipped
     torch.testing.assert_close(moved, taken.prev_sample)
 
 
-def test_flow_matching_has_no_noise_levels():
-    with pytest.raises(ValueError, match=r"expected a model that is trained on noise levels .*FlowMatchEuler"):
-        NoiseLevels.of(FlowMatchEulerDiscreteScheduler())
+def test_a_flow_is_that_of_its_scheduler(draws):
+    (image, noise), _ = draws
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler.set_timesteps(6)
+    levels, times = NoiseLevels.of(scheduler), scheduler.timesteps[2].expand(3)
+    noisy = levels.noisy(image, noise, times)
+    torch.testing.assert_close(noisy, scheduler.scale_noise(image, times, noise))
+    flow = levels.target(image, noise, times)
+    torch.testing.assert_close(flow, noise - image)
+    torch.testing.assert_close(levels.image(noisy, flow, times), image)
+    torch.testing.assert_close(levels.noise(noisy, flow, times), noise)
+    signal, sigma = levels.at(scheduler.timesteps[3:4])
+    moved = signal.float() * image + sigma.float() * noise
+    torch.testing.assert_close(moved, scheduler.step(flow, scheduler.timesteps[2], noisy).prev_sample)
+
+
+def test_a_sampler_of_sigmas_that_solves_a_flow_has_the_levels_of_the_flow():
+    scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
+    scheduler.set_timesteps(5)
+    _, sigma = NoiseLevels.of(scheduler).at(scheduler.timesteps)
+    torch.testing.assert_close(
+        sigma.float(), scheduler.sigmas[:-1], atol=1e-3, rtol=0
+    )  # its timesteps are whole numbers
+
+
+def test_another_prediction_is_refused_in_words():
+    with pytest.raises(ValueError, match=r"expected a model that is trained on noise levels .*found EDMEulerScheduler"):
+        NoiseLevels.of(EDMEulerScheduler())
