@@ -70,7 +70,7 @@ def check_reverse_steps(
     scheduler = scheduler_here(model, sampling)
     for at in asymmetric if scheduler not in (None, "DDIMScheduler") else ():
         message = f"expected symmetric with {scheduler}, found asymmetric, which is a step of DDIM"
-        remedy = "remove it, or set sampling.scheduler: DDIMScheduler"
+        remedy = "set reverse_step: symmetric or, for a model of diffusion, sampling.scheduler: DDIMScheduler"
         yield Problem((*at, "reverse_step"), f"{message}; {remedy}", reads=(("model", "source"),))
 
 

@@ -112,6 +112,15 @@ def test_stable_diffusion_3_takes_trainings_and_flux_none_since_its_latents_are_
     )
 
 
+def test_a_step_of_ddim_is_refused_for_a_flow_by_what_can_be_set_there(transformer):
+    section = on_transformer("latent_editing", reverse_step="asymmetric")
+    assert problems(section, source=transformer("sd3")) == {
+        "mitigations.0.reverse_step": "expected symmetric with FlowMatchEulerDiscreteScheduler, found asymmetric, "
+        "which is a step of DDIM; set reverse_step: symmetric or, for a model of diffusion, sampling.scheduler: "
+        "DDIMScheduler"
+    }
+
+
 @pytest.mark.parametrize(("family", "name"), [("sd3", "Stable Diffusion 3"), ("flux", "FLUX.1")])
 def test_efa_is_refused_where_no_block_has_cross_attention(family, name, transformer):
     method = "entanglement_free_attention"
