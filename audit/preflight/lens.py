@@ -145,7 +145,9 @@ def _no_module(at: Location, hookpoint: str, blocks: Sequence[str]) -> Iterator[
     part = _block_of(hookpoint)
     if blocks and part not in blocks:
         message = f"expected a module of the denoiser ({listing(blocks)}), found {hookpoint!r}"
-        remedy = suggestion(part, blocks) or "; choose one that difflens-audit hookpoints lists"
+        remedy = suggestion(part, blocks) or (
+            "; choose one that difflens-audit hookpoints lists, such as one that difflens-audit locate shows to matter"
+        )
         yield Problem(at, message + remedy)
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from audit.config.fields import API
 from audit.config.mitigations.arms import sections_of
 from audit.config.problems import Problem
-from audit.config.sections import with_clip
+from audit.config.sections import LensConfig, with_clip
 from audit.config.settings import AuditConfig
 from audit.config.slices import CommandsRequest, DissectionRequest, FilesRequest, MeasurementRequest
 from audit.dissect.settings import dissected_groups, images_of_dissection, needs_lens, searched_attributes
@@ -47,6 +47,15 @@ def check_ready(config: AuditConfig) -> Iterator[Problem]:
         # What else is wrong with a damaged file would only say the same in other words.
         if not damaged or section not in WITH_FILES:
             yield from _checked(section, check, config)
+
+
+def check_located(config: AuditConfig) -> Iterator[Problem]:
+    """Find what would stop a location map on this machine; not where edits act, since the map shows where they can.
+
+    Yields:
+        Problems, each with its place in the config.
+    """
+    return check_ready(config.model_copy(update={"mitigations": (), "lens": LensConfig()}))
 
 
 def check_files(config: AuditConfig) -> Iterator[Problem]:

@@ -18,10 +18,10 @@ from audit.config.file import ConfigErrors, read_config
 from audit.config.settings import AuditConfig
 from audit.planning.plan import known_occupations
 from audit.preflight.output import unwritable
-from audit.preflight.readiness import check_prompts, check_ready, check_targets, planned_work
+from audit.preflight.readiness import check_located, check_prompts, check_ready, check_targets, planned_work
 from audit.preflight.tracking import unreachable_tracking, unusable_tracking
 from audit.storage.place import sqlite_file
-from benchmarks.tiny_families import save_ddpm, save_lcm, save_sd3
+from benchmarks.tiny_families import save_ddpm, save_flux, save_lcm, save_sd3
 from tests.weight_files import FAIRFACE, write_header
 
 OUTSIDE = {
@@ -246,7 +246,19 @@ def test_a_hookpoint_of_another_architecture_is_told_once(pipeline):
     [found] = check_ready(config)
     assert found.location == ("lens", "hookpoint")
     assert found.message.startswith("expected a module of the denoiser (conv_in, down_blocks, mid_block,")
-    assert found.message.endswith("choose one that difflens-audit hookpoints lists")
+    assert found.message.endswith(
+        "choose one that difflens-audit hookpoints lists, such as one that difflens-audit locate shows to matter"
+    )
+
+
+def test_a_map_that_shows_where_edits_can_act_does_not_need_to_be_told_it():
+    means = {"name": "m", "method": "mean_difference", "attribute": "gender"}
+    for section in ({"lens": {"hookpoint": "transformer_blocks.9"}}, {"mitigations": [means]}):
+        config = AuditConfig.model_validate({"name": "audit", "model": {"source": "calibration-wide"}, **section})
+        assert list(check_ready(config))
+        assert list(check_located(config)) == []
+    judge = {"name": "audit", "model": {"source": "calibration-wide"}, "judge": {"source": "nowhere.safetensors"}}
+    assert [one.location for one in check_located(AuditConfig.model_validate(judge))] == [("judge", "source")]
 
 
 @pytest.mark.parametrize("place", ["hookpoint", "hookpoints"])
@@ -268,7 +280,7 @@ def test_a_method_may_choose_the_decoder_of_the_bundled_model_itself():
     assert problems(quality={"outside": hidden}, mitigations=[efa]) == {}
 
 
-def test_a_method_that_is_trained_on_noise_levels_needs_a_model_that_is(pipeline, tmp_path):
+def test_a_method_that_is_trained_needs_a_denoiser_that_reads_latents_as_a_map(pipeline, tmp_path):
     mitigations = [
         {"name": method, "method": method, "attribute": "gender"} for method in ("latent_direction", "h_distribution")
     ]
@@ -279,15 +291,13 @@ def test_a_method_that_is_trained_on_noise_levels_needs_a_model_that_is(pipeline
         return {place: text for place, text in own.items() if place.endswith("method")}
 
     assert found(pipeline) == {}
-    with_transformer = found(save_sd3(tmp_path / "sd3"))
-    assert list(with_transformer) == ["mitigations.0.method"]
-    assert (
-        "expected a model that is trained on noise levels (betas), as latent_direction trains on them"
-        in with_transformer["mitigations.0.method"]
-    )
+    assert found(save_sd3(tmp_path / "sd3")) == {}
+    [(place, message)] = found(save_flux(tmp_path / "flux")).items()
+    assert place == "mitigations.0.method"
+    assert "expected a denoiser that reads latents as a map, as latent_direction trains it" in message
 
 
-def test_finetuning_needs_prompts_and_a_unet_and_says_so_once(pipeline, tmp_path):
+def test_finetuning_needs_prompts_and_latents_as_a_map_and_says_so_once(pipeline, tmp_path):
     finetuning = {"name": "m", "method": "finetuning", "attribute": "gender"}
 
     def found(source, **sampling):
@@ -298,8 +308,8 @@ def test_finetuning_needs_prompts_and_a_unet_and_says_so_once(pipeline, tmp_path
         return {place: text for place, text in own.items() if place.startswith("mitigations")}
 
     assert found(pipeline) == {}
-    expected = "expected a model that is trained on noise levels (betas), as finetuning trains on them"
-    assert expected in found(save_sd3(tmp_path / "sd3"))["mitigations.0.method"]
+    expected = "expected a denoiser that reads latents as a map, as finetuning trains it"
+    assert expected in found(save_flux(tmp_path / "flux"))["mitigations.0.method"]
     expected = "expected a denoiser that reads the embeddings of prompts for finetuning, found"
     for source in (save_lcm(tmp_path / "lcm"), save_ddpm(tmp_path / "ddpm")):
         [(place, message)] = found(source).items()
@@ -307,7 +317,7 @@ def test_finetuning_needs_prompts_and_a_unet_and_says_so_once(pipeline, tmp_path
         assert expected in message
 
 
-def test_entanglement_free_attention_needs_a_segmenter_prompts_and_a_unet(pipeline, tmp_path):
+def test_entanglement_free_attention_needs_a_segmenter_prompts_and_cross_attention(pipeline, tmp_path):
     efa = {"name": "m", "method": "entanglement_free_attention", "attribute": "gender", "layers": ["mid_block"]}
 
     def found(source, **changes):
@@ -324,10 +334,9 @@ def test_entanglement_free_attention_needs_a_segmenter_prompts_and_a_unet(pipeli
     refused = found(pipeline, layers=["mid_block", attention, "mid_block.resnets.0"])
     assert [place for place in refused if place.startswith("mitigations")] == ["mitigations.0.layers.2"]
     assert "expected a module with cross-attention (" in refused["mitigations.0.layers.2"]
-    expected = "expected a model that is trained on noise levels (betas), as entanglement_free_attention trains on them"
-    assert expected in found(save_sd3(tmp_path / "sd3"), layers=[])["mitigations.0.method"]
-    expected = "expected a denoiser that reads the embeddings of prompts for entanglement_free_attention, found"
-    assert expected in found(save_ddpm(tmp_path / "ddpm"), layers=[])["mitigations.0.method"]
+    expected = "expected cross-attention that reads the text's embeddings"
+    for source in (save_sd3(tmp_path / "sd3"), save_ddpm(tmp_path / "ddpm")):
+        assert expected in found(source, layers=[])["mitigations.0.method"]
 
 
 def test_finetuning_needs_pictures_that_are_resized_with_gradients(tmp_path):

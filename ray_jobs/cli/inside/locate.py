@@ -75,12 +75,12 @@ def locate(  # noqa: PLR0913 (one parameter per option)
         from audit.analyses.stored_maps import Located, store_map
         from audit.config.file import read_config
         from audit.config.slices import DissectionRequest
-        from audit.preflight.readiness import check_ready
+        from audit.preflight.readiness import check_located
         from ray_jobs.cluster.connection import connect
         from ray_jobs.run.inside.locate import make_map
         from ray_jobs.run.parts import WorkerPool
 
-        audit = read_config(config, overrides_of(sets, output, workers), [check_ready])
+        audit = read_config(config, overrides_of(sets, output, workers), [check_located])
         dissection = DissectionRequest.of(audit)
         request = _request(dissection, place or (), attribute or ())
         request = replace(request, prompts=request.prompts[:prompts], images=images, carries=carries, pairs=pairs.value)

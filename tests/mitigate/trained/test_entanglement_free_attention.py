@@ -325,7 +325,8 @@ def test_images_without_the_parts_that_may_change_are_refused(fit):
 def test_two_arms_of_one_attention_act_one_after_the_other(fit, tmp_path):
     """A joint arm of two attributes: the second extends what the first has made, from the same queries and keys."""
     tools, request, _, trained = fit
-    arm = ready(request.mitigation, trained.tensors, tmp_path)
+    strong = request.mitigation.model_copy(update={"strength": 300.0})  # so that pixels of a random network show it
+    arm = ready(strong, trained.tensors, tmp_path)
     batch = Batch(PROMPTS[0], ("female", "male"), STEPS, "", request.groups)
     one, other = arm(batch), arm(replace(batch, assigned=("male", "female")))
     both = tools.generator.generate(PROMPTS[0], [1, 2], replace(one, beside=(other,)))
