@@ -1,4 +1,4 @@
-"""The benchmark of feature spans counts what rows span, and compares each group with the others."""
+"""The benchmark of feature spans counts what rows span of all vectors of maps."""
 
 import pytest
 import torch
@@ -13,9 +13,9 @@ def test_rows_span_their_own_combinations_and_nothing_beside_them():
     assert spanned(torch.eye(8).double(), rows) == pytest.approx(3 / 8)
 
 
-def test_a_group_is_compared_with_the_mean_of_the_others():
-    means = {"young": torch.full((2, 3, 1, 1), 1.0), "adult": torch.zeros(2, 3, 1, 1), "old": torch.zeros(2, 3, 1, 1)}
-    vectors = vectors_of(means)
-    assert vectors.shape == (3 * 2, 3)
-    assert vectors[:2].eq(1).all()
-    assert vectors[2:].eq(-0.5).all()
+def test_each_position_of_each_step_is_a_vector_of_channels():
+    first, second = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    vectors = vectors_of([first, second])
+    assert vectors.shape == (2 * 2 * 4 * 5, 3)
+    assert torch.equal(vectors[1], first[0, :, 0, 1])
+    assert torch.equal(vectors[-1], second[1, :, 3, 4])

@@ -324,6 +324,11 @@ class DiffusionGenerator:
         found: Tensor = self._call(texts, seeds, watched, "latent").images
         return found.clone()
 
+    @property
+    def packed(self) -> bool:
+        """Whether the denoiser reads latents as tokens that the pipeline packs, and not as a map."""
+        return self._model.family.packed
+
     def stream(self, path: str) -> int:
         """Return the place of the image in a tuple that a module of the denoiser returns."""
         return self._model.family.stream(path)

@@ -77,9 +77,11 @@ CASES = {
         BalancedBySecondRound,
     ),
     "latent_direction": Case(
-        SHORT["latent_direction"] | {"strength": 1000.0}, {"strength": 0.0}, ("sdxl", "pixart", "sd3")
+        SHORT["latent_direction"] | {"strength": 1000.0}, {"strength": 0.0}, ("sdxl", "pixart", "sd3", "sana")
     ),
-    "latent_editing": Case(SHORT["latent_editing"] | {"strength": 1000.0}, {"strength": 0.0}, ("pixart", "sd3")),
+    "latent_editing": Case(
+        SHORT["latent_editing"] | {"strength": 1000.0}, {"strength": 0.0}, ("pixart", "sd3", "sana")
+    ),
     "entanglement_free_attention": Case(
         SHORT["entanglement_free_attention"] | {"strength": 300.0}, {"strength": 0.0}, ("sdxl", "pixart", "sana")
     ),
@@ -141,7 +143,8 @@ def section_of(method, family="sd", **settings):
     hookpoint = MODELS[family][1]
     if hasattr(section, "layers") and hookpoint != "mid_block":  # a transformer has no decoder to find layers in
         return section.model_copy(update={"layers": (hookpoint,)})
-    if family == "sd3" and getattr(section, "reverse_step", None) == "asymmetric":  # a flow has no steps of DDIM
+    of_ddim = getattr(section, "reverse_step", None) == "asymmetric"
+    if of_ddim and family in ("sd3", "sana"):  # a flow has no such step
         section = section.model_copy(update={"reverse_step": "symmetric"})
     return section.model_copy(update={"hookpoints": (hookpoint,)}) if hasattr(section, "hookpoints") else section
 

@@ -71,14 +71,16 @@ def factors(levels: NoiseLevels, timesteps: Tensor) -> Tensor:
     f = c x₀ + d ε, it is α_i x_t + β_i f_i, and A_i = β_i Π_{j>i} α_j. For a network that predicts ε this is σ_u − σ_t
     with σ = s/a.
     """
-    signals, sigmas = levels.at(timesteps)
-    ends = torch.stack([torch.ones_like(signals[-1]), torch.zeros_like(signals[-1])])
-    a, s = torch.cat([signals, ends[:1]]), torch.cat([sigmas, ends[1:]])
-    c, d = levels.parts(signals, sigmas)
-    determinant = a[:-1] * d - s[:-1] * c
-    by_state = (a[1:] * d - s[1:] * c) / determinant
-    by_prediction = (s[1:] * a[:-1] - a[1:] * s[:-1]) / determinant
-    later = torch.cat([by_state[1:], torch.ones_like(by_state[:1])]).flip(0).cumprod(0).flip(0)
+    a, s = levels.at(timesteps)
+    reached_a, reached_s = torch.cat([a[1:], a.new_ones(1)]), torch.cat([s[1:], s.new_zeros(1)])
+    one, zero = torch.ones_like(a), torch.zeros_like(a)
+
+    def step(state: Tensor, prediction: Tensor) -> Tensor:
+        image, noise = levels.unknowns(state, prediction, a, s)
+        return reached_a * image + reached_s * noise
+
+    by_state, by_prediction = step(one, zero), step(zero, one)  # a step is linear in both
+    later = torch.cat([by_state[1:], one[:1]]).flip(0).cumprod(0).flip(0)
     return by_prediction * later
 
 

@@ -41,7 +41,7 @@ class TrainableModel:
                 f"expected a latent diffusion model, found {type(self._pipeline).__name__}, which has no decoder; "
                 "choose a method that is not trained"
             )
-        if hasattr(self._pipeline, "_pack_latents"):
+        if generator.packed:
             raise ValueError(
                 f"expected a denoiser that reads latents as a map, found that of {type(self._pipeline).__name__}, "
                 "which reads packed ones; choose a method that is not trained"

@@ -70,33 +70,33 @@ class NoiseLevels:
         alpha = self.alphas.to(timesteps.device)[timesteps.long()].double()
         return alpha.sqrt(), (1 - alpha).sqrt()
 
-    def parts(self, signal: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """Return c and d of what is predicted, f = c x₀ + d ε."""
-        return _PREDICTED[self.predicted](signal, sigma)
+    def unknowns(self, noisy: Tensor, prediction: Tensor, signal: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Return x₀ and ε, given x_t and f at a noise level (a, s); all shapes fit each other."""
+        a, s = signal, sigma
+        c, d = _PREDICTED[self.predicted](a, s)
+        determinant = a * d - s * c
+        return (d * noisy - s * prediction) / determinant, (a * prediction - c * noisy) / determinant
 
     def noisy(self, image: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Return x_t ``(B, c, h, w)`` of x₀ and ε at timesteps ``(B,)``."""
-        a, s, _, _ = self._of(timesteps, image)
+        a, s = self._of_maps(timesteps, image)
         return a * image + s * noise
 
     def target(self, image: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Return what the network should predict from :meth:`noisy`, f."""
-        _, _, c, d = self._of(timesteps, image)
+        c, d = _PREDICTED[self.predicted](*self._of_maps(timesteps, image))
         return c * image + d * noise
 
     def image(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
         """Return the predicted x₀."""
-        a, s, c, d = self._of(timesteps, noisy)
-        image = (d * noisy - s * prediction) / (a * d - s * c)
+        image, _ = self.unknowns(noisy, prediction, *self._of_maps(timesteps, noisy))
         return image if self.limit is None else image.clamp(-self.limit, self.limit)
 
     def noise(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
         """Return the predicted ε."""
-        a, s, c, d = self._of(timesteps, noisy)
-        return (a * prediction - c * noisy) / (a * d - s * c)
+        return self.unknowns(noisy, prediction, *self._of_maps(timesteps, noisy))[1]
 
-    def _of(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return a, s, c and d, each ``(B, 1, 1, 1)``."""
-        a, s = self.at(timesteps.to(like.device))
-        a, s, c, d = (of.to(like.dtype).view(-1, 1, 1, 1) for of in (a, s, *self.parts(a, s)))
-        return a, s, c, d
+    def _of_maps(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a and s, each ``(B, 1, 1, 1)``."""
+        a, s = (of.to(like.dtype).view(-1, 1, 1, 1) for of in self.at(timesteps.to(like.device)))
+        return a, s

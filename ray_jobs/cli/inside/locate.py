@@ -105,7 +105,6 @@ def locate(  # noqa: PLR0913 (one parameter per option)
 def _request(request: DissectionRequest, named: Sequence[str], attributes: Sequence[str]) -> MapRequest:
     from audit.analyses.location_map import MapRequest
     from audit.planning.plan import prompts_of_model
-    from audit.records.located.places import Place
 
     unknown = [name for name in attributes if name not in request.attributes]
     if unknown:
@@ -116,7 +115,7 @@ def _request(request: DissectionRequest, named: Sequence[str], attributes: Seque
         prompts=prompts_of_model(request.model, request.prompts),
         template=request.prompts.template,
         places=places,
-        always=places if named else (Place.parse(request.lens.hookpoint),),
+        always=tuple(place for place in places if named or str(place) == request.lens.hookpoint),
         images=1,
         batch=request.sampling.batch,
     )

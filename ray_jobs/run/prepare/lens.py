@@ -90,18 +90,21 @@ def dissect(
         fresh: Make the lenses again.
     """
     requests = request.of_each_lens()
-    made = [one for one in requests if fresh or find_lens(one, output) is None]
-    lenses = tuple(Dissected(one.lens, _place(one, output, made=one in made)) for one in requests)
-    if made or lenses[0].lacks_strengths:
+    places = [None if fresh else find_lens(one, output) for one in requests]
+    missing = [one for one, place in zip(requests, places, strict=True) if not place]
+    lenses = tuple(
+        Dissected(one.lens, place or _made_lens(one, output)) for one, place in zip(requests, places, strict=True)
+    )
+    if missing or lenses[0].lacks_strengths:
         with connect(address, workers) as cluster:
             pool = WorkerPool(workers, cluster)
-            _make_lenses(made, output, pool, fresh=fresh)
+            _make_lenses(missing, output, pool, fresh=fresh)
             _add_strengths(requests[0], lenses[0], pool)
     return lenses
 
 
 def ensure_lens(request: DissectionRequest, output: str, pool: WorkerPool, *, steers: bool) -> Place:
-    """Return the lens of a request; it is made first if there is none.
+    """Return the lens of a request. If no lens exists, it is made first.
 
     Interrupted work resumes: parts of the recording and answers of the search are stored.
 
@@ -115,10 +118,10 @@ def ensure_lens(request: DissectionRequest, output: str, pool: WorkerPool, *, st
     Raises:
         DissectionError: If a step failed.
     """
-    made = find_lens(request, output) is None
-    if made:
-        _make_lenses([request], output, pool)
-    lens = Dissected(request.lens, _place(request, output, made=made))
+    place = find_lens(request, output)
+    if not place:
+        [place] = _make_lenses([request], output, pool)
+    lens = Dissected(request.lens, place)
     if steers:
         _add_strengths(request, lens, pool)
     return lens.place
@@ -133,18 +136,15 @@ def find_lens(request: DissectionRequest, output: str) -> Place | None:
     return next((place for place in places if storage_of(place).has(LENS_FILE)), None)
 
 
-def _place(request: DissectionRequest, output: str, *, made: bool) -> Place:
-    found = None if made else find_lens(request, output)
-    return found or _made_lens(request, output)
-
-
 def _made_lens(request: DissectionRequest, output: str) -> Place:
     name = lens_name(model_fingerprint(request.model), lens_settings(request))
     return place_of(output).absolute() / "lenses" / name
 
 
-def _make_lenses(requests: Sequence[DissectionRequest], output: str, pool: WorkerPool, *, fresh: bool = False) -> None:
-    """Dissect the model: workers record, one of them builds each lens, without strengths.
+def _make_lenses(
+    requests: Sequence[DissectionRequest], output: str, pool: WorkerPool, *, fresh: bool = False
+) -> list[Place]:
+    """Dissect the model: workers record, one of them builds each lens, without strengths. Return the lenses' places.
 
     An interrupted dissection resumes; what is finished of a lens is in ``<name>.partial``.
     """
@@ -156,6 +156,7 @@ def _make_lenses(requests: Sequence[DissectionRequest], output: str, pool: Worke
     build_lenses(requests, partial, pool)
     for built, place in zip(partial, places, strict=True):
         _put_in_place(built, place)
+    return places
 
 
 def _put_in_place(partial_directory: Place, directory: Place) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,6 +53,12 @@ def config(output, **more):
         "tracking": {"enabled": False}, "workers": {"count": 1}, "output": str(output),
     }  # fmt: skip
     return AuditConfig(**(plain | more))
+
+
+@pytest.fixture(autouse=True)
+def back_here(monkeypatch):
+    """A worker in this process changes to the directory of its driver; tests behind it read files from here."""
+    monkeypatch.chdir(Path.cwd())
 
 
 @pytest.fixture(scope="module")
