@@ -1,13 +1,14 @@
 """Activation patching: one place takes its values from the run of another prompt with the same noise.
 
 The runs of all images of a task are sampled once. They record every place that fits in ``RECORDED_BYTES``; further
-places are recorded in further runs.
+places are recorded in further runs. A text is exchanged together with the mask of its tokens, where a model has one:
+under the mask of a shorter text, its last tokens would not be read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -43,10 +44,11 @@ class MapRecorder:
     def patch(self, rows: Sequence[int]) -> Edit:
         """Return the edit that replaces the maps of other images by those of recorded ``rows``, at the same steps."""
 
-        def replace(step: int, h: Tensor) -> Tensor:
-            return self.maps[step][list(rows)].to(h.device, h.dtype)
+        def edit(step: int, h: Tensor) -> Tensor:
+            other = self.maps[step][list(rows)].to(h.device, h.dtype)
+            return h if torch.equal(other, h) else other
 
-        return replace
+        return edit
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Recorded:
     @classmethod
     def sample(cls, generator: DiffusionGenerator, images: Images, places: Sequence[Place]) -> Recorded:
         """Sample images and record the maps of places."""
-        maps = {place.at_all_steps: MapRecorder() for place in places}
+        maps = {one: MapRecorder() for place in places for one in _exchanged_with(place.at_all_steps)}
         observers: dict[str, Observer] = {str(place): recorder for place, recorder in maps.items()}
         return cls(images, generator.sample(images.texts, images.seeds, observers=observers), maps)
 
@@ -96,13 +98,15 @@ class Recorded:
         Returns:
             uint8 (B, 3, H, W).
         """
-        patch = self.maps[place.at_all_steps].patch(range(len(images.seeds)) if rows is None else rows)
-        intervention = Intervention(
-            (None,) * len(images.seeds),
-            window_of(place.window, generator.steps),
-            edits={str(place.at_all_steps): patch},
-        )
+        taken = range(len(images.seeds)) if rows is None else rows
+        edits = {str(one): self.maps[one].patch(taken) for one in _exchanged_with(place.at_all_steps)}
+        intervention = Intervention((None,) * len(images.seeds), window_of(place.window, generator.steps), edits=edits)
         return generator.sample(images.texts, images.seeds, intervention)
+
+
+def _exchanged_with(place: Place) -> tuple[Place, ...]:
+    """Return a place with those that belong to it: to a text, what hides its tokens."""
+    return (place, replace(place, kind="text-mask")) if place.kind == "text" else (place,)
 
 
 def groups_of_places(

@@ -10,7 +10,7 @@ from audit.config.sections import JudgeConfig, ModelConfig, SamplingConfig
 from audit.config.slices import Attributes, DissectionRequest
 from audit.models.source import model_fingerprint
 from audit.perception.judges.registry import judge_name
-from audit.records.located.location import LOCATION_FORMAT, LocationMap
+from audit.records.located.location import LocationMap
 from audit.storage.files import storage_of
 from audit.storage.place import Place, place_of
 from audit.storage.provenance import content_name
@@ -23,6 +23,9 @@ ANALYSES_DIRECTORY = "analyses"
 
 MAP = "map"
 """What the name of a map's directory starts with."""
+
+_EXCHANGE = 2
+"""Changes when a map of the same settings would count otherwise. 2: a text takes the mask of its tokens along."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Located:
             "attributes": {name: list(groups) for name, groups in self.attributes.items()},
             "template": self.template,
         }
-        return content_name(MAP, LOCATION_FORMAT, model_fingerprint(self.model), settings)
+        return content_name(MAP, _EXCHANGE, model_fingerprint(self.model), settings)
 
 
 def find_map(located: Located, output: str) -> LocationMap | None:

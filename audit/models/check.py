@@ -264,7 +264,8 @@ class _Built:
             for place, path in named.items():
                 yield Problem(place, f"{message} {path!r}; remove what edits or analyses the model", reads=(_SOURCE,))
             return
-        yield from self._unfit_hookpoints(sampled.hookpoints if self._has_text_inside else named)
+        # Methods that choose modules with cross-attention are refused where a model has none.
+        yield from self._unfit_hookpoints(sampled.hookpoints if self._family.cross_attention else named)
 
     def _unfit_hookpoints(self, hookpoints: Mapping[Location, str]) -> Iterator[Problem]:
         from audit.models.dry_run import check_cross_attention, check_hookpoint
@@ -279,11 +280,6 @@ class _Built:
                     check_cross_attention(self.denoiser, path)
             except ValueError as error:
                 yield Problem(place, str(error), reads=(_SOURCE,))
-
-    @property
-    def _has_text_inside(self) -> bool:
-        """Whether modules may have cross-attention; methods that need it are refused for any other model."""
-        return self._family.cross_attention and bool(self._family.read_by_denoiser)
 
     def _unfit_sampling(self, sampling: SamplingConfig) -> Iterator[tuple[str, str]]:
         """Find settings of the sampling that this model does not have, and steps that cannot be taken."""

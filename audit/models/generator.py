@@ -50,8 +50,6 @@ _HIDDEN = -10_000.0
 
 _TRIAL_IMAGES = 2
 
-_MAP_AXES = 4
-
 EMBEDDED_TEXTS = 128
 """Text embeddings kept on the device, 0.5 MB each for Stable Diffusion: an audit may have thousands of prompts."""
 
@@ -225,20 +223,24 @@ class DiffusionGenerator:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode latents (B, c, h, w) as the pipeline does, to uint8 (B, 3, H, W).
+        """Decode latents, as the pipeline keeps them, to uint8 (B, 3, H, W).
 
         Raises:
-            UnfitModelError: The pipeline has no VAE, or its latents are no maps.
+            UnfitModelError: The pipeline has no VAE.
         """
         vae = getattr(self.pipeline, "vae", None)
-        if vae is None or latents.ndim != _MAP_AXES:
-            raise UnfitModelError(
-                f"expected a pipeline that decodes latents (B, c, h, w), found {type(self.pipeline).__name__}"
-            )
-        scaled = latents / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
+        if vae is None:
+            raise UnfitModelError(f"expected a pipeline that decodes latents, found {type(self.pipeline).__name__}")
         with without_overflow(vae):
-            pictures = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
-        return _as_bytes((pictures.float() / 2 + 0.5).clamp(0, 1))
+            return _as_bytes(self.pictures(latents))
+
+    def pictures(self, latents: Tensor) -> Tensor:
+        """Decode latents, as the pipeline keeps them, to pictures (B, 3, H, W) in [0, 1], with gradients if asked."""
+        vae = self.pipeline.vae
+        cells = self._model.family.as_map(self.pipeline, latents, self._sampling)
+        scaled = cells / vae.config.scaling_factor + (getattr(vae.config, "shift_factor", None) or 0.0)
+        decoded: Tensor = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
+        return (decoded.float() / 2 + 0.5).clamp(0, 1)
 
     @torch.inference_mode()
     def encode(self, pictures: Tensor) -> Tensor:
@@ -319,22 +321,30 @@ class DiffusionGenerator:
         return DiffusionGenerator(self._model, sampling, self._hookpoint, self.fingerprint)
 
     def latents(self, texts: Sequence[str], seeds: Sequence[int], intervention: Intervention | None = None) -> Tensor:
-        """Sample as :meth:`sample` does, and return the latents ``(B, c, h, w)`` before they are decoded."""
+        """Sample as :meth:`sample` does, and return the latents before they are decoded.
+
+        They are maps ``(B, c, h, w)``, or the tokens ``(B, T, C)`` that FLUX.1 makes of them.
+        """
         watched = Watched(len(seeds), self._sampling.guidance, intervention=self._possible(intervention))
         found: Tensor = self._call(texts, seeds, watched, "latent").images
         return found.clone()
 
     @property
-    def packed(self) -> bool:
-        """Whether the denoiser reads latents as tokens that the pipeline packs, and not as a map."""
-        return self._model.family.packed
+    def shared_inputs(self) -> tuple[str, ...]:
+        """Arguments of the denoiser that have no row for each image."""
+        return self._model.family.shared_inputs
+
+    @property
+    def timestep_scales(self) -> tuple[float, float]:
+        """What multiplies a timestep before the denoiser reads it, and before it is embedded."""
+        return self._model.family.timestep_scales(self.denoiser)
 
     def stream(self, path: str) -> int:
         """Return the place of the image in a tuple that a module of the denoiser returns."""
         return self._model.family.stream(path)
 
     def first_call(self, text: str, seeds: Sequence[int]) -> tuple[Tensor, dict[str, Any]]:
-        """Return how the denoiser is called first: noisy latents ``(B, c, h, w)``, and what it reads beside them.
+        """Return how the denoiser is called first: noisy latents, see :meth:`latents`, and what it reads beside them.
 
         With guidance, what it reads has 2B rows, those of the empty prompt first; the timestep is left out.
 
@@ -523,14 +533,14 @@ class DiffusionGenerator:
         guidance = next((one.guidance for one in _parts(intervention) if one.guidance is not None), None)
         if guidance is None:
             return ()
-        arguments = self._model.family.read_by_denoiser
-        if self.reader is None or not arguments:
+        family = self._model.family
+        if self.reader is None or not family.guided_in_one_batch:
             raise ValueError(
                 "guidance by further texts needs a denoiser with classifier-free guidance in one batch, found "
-                f"{self._model.family.name}; use another method"
+                f"{family.name}; use another method"
             )
         return tuple(
-            {argument: rows[name] for name, argument in arguments.items() if name in rows}
+            {argument: rows[name] for name, argument in family.read_by_denoiser.items() if name in rows}
             for rows in map(self._encoded, guidance.texts)
         )
 

@@ -77,8 +77,8 @@ def check_reverse_steps(
 def check_methods(model: ModelConfig, sampling: SamplingConfig, mitigations: Sequence[ArmConfig]) -> Iterator[Problem]:
     """Find methods that need something of the model that it does not have.
 
-    These are guidance in one batch, cross-attention, prompts, a denoiser to train through that is not trained for flow
-    matching, a U-Net that is named, or blocks that are not compiled.
+    These are guidance in one batch, cross-attention, prompts, a sampler whose steps a training can follow, a U-Net that
+    is named, or blocks that are not compiled.
 
     Yields:
         Problems, each with its place in the config.
@@ -90,7 +90,7 @@ def check_methods(model: ModelConfig, sampling: SamplingConfig, mitigations: Seq
 
     family = family_here(model)
     found = repr(model.source) if family is None else family.name
-    unguided = rows_here(model, sampling) == 1 or (family is not None and not family.read_by_denoiser)
+    unguided = rows_here(model, sampling) == 1 or (family is not None and not family.guided_in_one_batch)
     reads: tuple[Location, ...] = (("model", "source"), ("sampling", "guidance"))
     for at, one in located(mitigations):
         place: Location = (*at, "method")
@@ -110,10 +110,19 @@ def check_methods(model: ModelConfig, sampling: SamplingConfig, mitigations: Seq
         if obstacle is not None:
             yield Problem(place, obstacle, reads=(("model", "source"),))
             continue
-        if model.compile and one.hooks_inside_blocks:
-            yield Problem(place, _compiled(one), reads=(("model", "compile"),))
+        yield from _unfit_settings(place, one, model, sampling)
         if family is not None and isinstance(one, FinetuningConfig):
             yield from _no_unet(at, one, family)
+
+
+def _unfit_settings(
+    place: Location, section: MitigationConfig, model: ModelConfig, sampling: SamplingConfig
+) -> Iterator[Problem]:
+    """Find settings of the model and the sampling that a method cannot have."""
+    if section.follows_sampler and sampling.true_guidance is not None:
+        yield Problem(place, _guided_twice(section, sampling), reads=(("sampling", "true_guidance"),))
+    if model.compile and section.hooks_inside_blocks:
+        yield Problem(place, _compiled(section), reads=(("model", "compile"),))
 
 
 def _compiled(section: MitigationConfig) -> str:
@@ -138,15 +147,19 @@ def _without_cross_attention(section: MitigationConfig, family: Family) -> str |
 
 def _untrainable(section: MitigationConfig, family: Family) -> str | None:
     """Return why the training of a method cannot follow a model; None if it can, or the method has none."""
-    if not section.trains_through_denoiser:
-        return None
-    if family.packed:
-        message = f"expected a denoiser that reads latents as a map, as {section.method} trains it"
-        return f"{message}, found {family.name}, which reads packed ones; choose h_distribution or mean_difference"
     if section.needs_text_encoder and not family.read_by_denoiser:
         message = f"expected a denoiser that reads the embeddings of prompts for {section.method}, found {family.name}"
         return f"{message}; use another method"
+    if section.follows_sampler and family.redraws_noise:
+        message = f"expected a sampler that draws noise once for {section.method}, whose training follows its steps"
+        return f"{message}, found that of {family.name}, which draws new noise in each step; use another method"
     return None
+
+
+def _guided_twice(section: MitigationConfig, sampling: SamplingConfig) -> str:
+    """Return the message about a denoiser that is called twice in each step."""
+    message = f"expected no sampling.true_guidance for {section.method}, whose training follows one call of the"
+    return f"{message} denoiser in each step, found {sampling.true_guidance:g}; remove it, or use another method"
 
 
 def _no_unet(at: Location, section: FinetuningConfig, family: Family) -> Iterator[Problem]:

@@ -64,4 +64,6 @@ def code_of(error: Exception) -> ExitCode | None:
     """Return the exit code of an expected error, None for a bug."""
     if is_full_disk(error):
         return ExitCode.INFRASTRUCTURE
+    if isinstance(error, PreparationError) and error.of_input:
+        return ExitCode.USAGE
     return next((code for kind, code in CODES.items() if isinstance(error, kind)), None)

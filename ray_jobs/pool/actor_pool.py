@@ -19,7 +19,7 @@ from ray.exceptions import RayError
 
 from ray_jobs.cluster.connection import this_node
 from ray_jobs.cluster.idle_actors import IDLE
-from ray_jobs.pool.faults import TRIED_AGAIN, FaultKind, kind_of, reason_of
+from ray_jobs.pool.faults import TRIED_AGAIN, FaultKind, is_of_input, kind_of, reason_of
 from ray_jobs.pool.limits import ErrorBudget, PoolLimits, RunningMedian
 
 POLL_SECONDS = 1.0
@@ -60,11 +60,12 @@ class Finished(Generic[T]):
 
 @dataclass(frozen=True)
 class Failed(Generic[T]):
-    """A task that failed, with the last reason."""
+    """A task that failed, with the last reason, and whether its input is the reason."""
 
     task: T
     reason: str
     attempts: int
+    of_input: bool = False
 
 
 @dataclass(frozen=True)
@@ -319,7 +320,7 @@ class _Pool(Generic[T]):
             attempt = seat.work.pop(reference)
             seat.began = time.monotonic()
             yield Fault(attempt.task, attempt.number, kind, reason_of(error), seat.node, given_up=True)
-            yield Failed(attempt.task, reason_of(error), attempt.number)
+            yield Failed(attempt.task, reason_of(error), attempt.number, is_of_input(error))
 
     def _lose(self, seat: _Seat[T], kind: FaultKind, reason: str) -> Iterator[Outcome[T]]:
         """Replace a lost actor. It works in order of submission, so it was lost during its oldest task."""

@@ -63,8 +63,8 @@ OF_MACHINE = {
 """Task exceptions by class name that are caused by the machine. Names, so that torch need not be imported here."""
 
 OF_INPUT = ("ValueError", "UnfitModelError", "UntrustedModelError", "LensMismatch", "ConfigErrors")
-"""Start exceptions by class name that are caused by the input. Names, because Ray keeps only the name of an
-exception in a constructor."""
+"""Exceptions by class name that are caused by the input. Names, because Ray keeps only the name of an exception in a
+constructor."""
 
 OF_CODE = ("TypeError", "KeyError", "IndexError", "AttributeError", "NotImplementedError", "AssertionError")
 """Start exceptions by class name that are caused by the code."""
@@ -125,6 +125,11 @@ def _is_for_users(module: str, name: str, message: str) -> bool:
     builtin = getattr(builtins, name, None) if module in ("", "builtins") else None
     of_system = isinstance(builtin, type) and issubclass(builtin, OSError) and message.startswith(_NUMBERED)
     return of_system or builtin in (ValueError, OSError) or module.partition(".")[0] in _OURS
+
+
+def is_of_input(error: RayError) -> bool:
+    """Return whether a task failed because of its input, so that the message is about what the user wrote."""
+    return isinstance(error, RayTaskError) and type(error.cause).__name__ in OF_INPUT
 
 
 def is_full_disk(error: BaseException) -> bool:

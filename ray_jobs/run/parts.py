@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import ray
 from safetensors import SafetensorError
@@ -33,7 +33,20 @@ UNHURRIED = Deadline(first_seconds=math.inf)
 
 
 class PreparationError(RuntimeError):
-    """A task outside the shards failed."""
+    """A task outside the shards failed.
+
+    Attributes:
+        of_input: Whether what the user wrote is the reason, and not a fault of a machine.
+    """
+
+    def __init__(self, message: str, *, of_input: bool = False) -> None:
+        super().__init__(message)
+        self.of_input = of_input
+
+    @classmethod
+    def during(cls, step: str, error: PreparationError) -> Self:
+        """Name the step of the audit in which a task failed."""
+        return cls(f"{step}: {error}", of_input=error.of_input)
 
 
 class Task(Protocol):
@@ -236,7 +249,7 @@ def results_of(
     with closing(outcomes):
         for outcome in outcomes:
             if isinstance(outcome, Failed):
-                raise PreparationError(f"step {outcome.task.id} failed: {outcome.reason}")
+                raise PreparationError(f"step {outcome.task.id} failed: {outcome.reason}", of_input=outcome.of_input)
             if isinstance(outcome, Fault):
                 LOG.warning("%s: %s", outcome.kind, outcome.reason)
             else:

@@ -13,6 +13,7 @@ from audit.models.generator import load_generator
 from audit.perception.judges.registry import load_judge
 from audit.records.located.places import Place
 from audit.records.work import Prompt
+from benchmarks.tiny_families import save_pixart
 
 DOCTOR, NURSE = (Prompt(name, f"a face photo of a {name}", name) for name in ("doctor", "nurse"))
 FEMALE, MALE = "a face photo of a female doctor", "a face photo of a male doctor"
@@ -67,6 +68,20 @@ def test_values_of_the_same_run_change_no_bit(place):
     guided = load_generator(ModelConfig(), SamplingConfig(steps=3))
     plain = Recorded.sample(guided, PAIR, [Place.parse(place)])
     assert torch.equal(plain.into(guided, PAIR, Place.parse(place)), plain.pictures)
+
+
+def test_a_text_takes_the_mask_of_its_tokens_along(tmp_path):
+    """PixArt hides what is behind the end of a text; under the mask of a shorter one, more would be hidden."""
+    model, sampling = ModelConfig(source=str(save_pixart(tmp_path))), SamplingConfig(steps=2, guidance=1.0)
+    generator, images = load_generator(model, sampling), Images((FEMALE, "a doctor"), (1, 1))
+    second = generator.denoiser.transformer_blocks[1].attn2.to_out[0]
+    second.weight.data.zero_()  # it reads no text, so that the first block's carries everything
+    second.bias.data.zero_()
+    place = Place("transformer_blocks.0", "text")
+    plain = Recorded.sample(generator, images, [place])
+    assert not torch.equal(plain.pictures[0], plain.pictures[1])
+    assert torch.equal(plain.into(generator, images, place, [1, 0]), plain.pictures[[1, 0]])
+    assert torch.equal(plain.into(generator, images, place), plain.pictures)
 
 
 def test_a_window_patches_its_own_steps_alone(unguided):

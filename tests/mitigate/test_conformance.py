@@ -73,25 +73,30 @@ CASES = {
     "uce": Case(
         {"rounds": 6, "images_per_prompt": FIRST_ROUND, "gain": 5.0, "tolerance": 0.0},
         {"strength": 0.0},
-        ("sdxl", "pixart", "sana"),
+        ("sdxl", "lcm", "pixart", "sana"),
         BalancedBySecondRound,
     ),
     "latent_direction": Case(
-        SHORT["latent_direction"] | {"strength": 1000.0}, {"strength": 0.0}, ("sdxl", "pixart", "sd3", "sana")
+        SHORT["latent_direction"] | {"strength": 1000.0},
+        {"strength": 0.0},
+        ("sdxl", "lcm", "pixart", "sd3", "sana", "flux"),
     ),
     "latent_editing": Case(
-        SHORT["latent_editing"] | {"strength": 1000.0}, {"strength": 0.0}, ("pixart", "sd3", "sana")
+        SHORT["latent_editing"] | {"strength": 1000.0}, {"strength": 0.0}, ("pixart", "sd3", "sana", "flux")
     ),
     "entanglement_free_attention": Case(
-        SHORT["entanglement_free_attention"] | {"strength": 300.0}, {"strength": 0.0}, ("sdxl", "pixart", "sana")
+        SHORT["entanglement_free_attention"] | {"strength": 300.0}, {"strength": 0.0}, ("sdxl", "lcm", "pixart", "sana")
     ),
-    "finetuning": Case(SHORT["finetuning"] | {"strength": 30.0}, {"strength": 0.0}, ("sdxl", "pixart", "sd3", "sana")),
+    "finetuning": Case(
+        SHORT["finetuning"] | {"strength": 30.0}, {"strength": 0.0}, ("sdxl", "pixart", "sd3", "sana", "flux")
+    ),
     "h_distribution": Case(SHORT["h_distribution"] | {"strength": 1e5}, {"strength": 0.0}, ("sd3", "pixart")),
 }
 PROJECTED = [method for method, case in CASES.items() if "project" in case.settings]
 MODELS = {
     "sd": (SamplingConfig(steps=STEPS, guidance=2.0, scheduler="DDIMScheduler"), "mid_block"),
     "sdxl": (SamplingConfig(steps=STEPS, guidance=2.0), "mid_block"),
+    "lcm": (SamplingConfig(steps=STEPS, guidance=2.0), "mid_block"),
     "sd3": (SamplingConfig(steps=STEPS, guidance=2.0), "transformer_blocks.0"),
     "flux": (SamplingConfig(steps=STEPS, guidance=2.0, height=32, width=32), "transformer_blocks.0"),
     "pixart": (
@@ -144,7 +149,7 @@ def section_of(method, family="sd", **settings):
     if hasattr(section, "layers") and hookpoint != "mid_block":  # a transformer has no decoder to find layers in
         return section.model_copy(update={"layers": (hookpoint,)})
     of_ddim = getattr(section, "reverse_step", None) == "asymmetric"
-    if of_ddim and family in ("sd3", "sana"):  # a flow has no such step
+    if of_ddim and family in ("sd3", "sana", "flux"):  # a flow has no such step
         section = section.model_copy(update={"reverse_step": "symmetric"})
     return section.model_copy(update={"hookpoints": (hookpoint,)}) if hasattr(section, "hookpoints") else section
 

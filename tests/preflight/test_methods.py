@@ -36,6 +36,12 @@ TRAINED = {
     "entanglement_free_attention": {"layers": ["transformer_blocks.0"]},
     "finetuning": {"networks": ["text_encoder", "denoiser"]},
 }
+ON_UNET = {
+    "latent_direction": {"hookpoints": ["mid_block"]},
+    "latent_editing": {"hookpoints": ["mid_block"]},
+    "entanglement_free_attention": {"layers": ["mid_block"]},
+    "finetuning": {},
+}
 BY_CROSS_ATTENTION = {
     "uce": {},
     "gated_cross_attention": {},
@@ -59,20 +65,20 @@ def on_transformer(method, **keys):
     return {"name": "m", "method": method, "attribute": "gender", **(TRAINED | BY_CROSS_ATTENTION)[method], **keys}
 
 
-def settings(mitigation, **model):
+def settings(mitigation, sampling=None, **model):
     return {
         "name": "trial",
         "model": model,
         "attributes": {"gender": ["female", "male"], "age": ["young", "old"]},
-        "sampling": {"steps": 5, "guidance": 2.0},
+        "sampling": {"steps": 5, "guidance": 2.0} | (sampling or {}),
         "mitigations": [mitigation],
         "quality": {"outside": {}},
         "tracking": {"enabled": False},
     }
 
 
-def problems(mitigation, **model):
-    config = AuditConfig.model_validate(settings(mitigation, **model))
+def problems(mitigation, sampling=None, **model):
+    config = AuditConfig.model_validate(settings(mitigation, sampling, **model))
     found = {".".join(map(str, one.location)): one.message for one in check_ready(config)}
     return {place: message for place, message in found.items() if place.startswith("mitigations")}
 
@@ -102,13 +108,35 @@ def test_sana_takes_every_method(method, transformer):
 
 
 @pytest.mark.parametrize("method", ["latent_direction", "latent_editing", "finetuning"])
-def test_stable_diffusion_3_takes_trainings_and_flux_none_since_its_latents_are_packed(method, transformer):
-    assert problems(on_transformer(method), source=transformer("sd3")) == {}
-    [(place, message)] = problems(on_transformer(method), source=transformer("flux")).items()
-    assert place == "mitigations.0.method"
-    assert message == (
-        f"expected a denoiser that reads latents as a map, as {method} trains it, found FLUX.1, which reads packed "
-        "ones; choose h_distribution or mean_difference"
+@pytest.mark.parametrize("family", ["sd3", "flux"])
+def test_transformers_of_two_streams_take_trainings(method, family, transformer):
+    assert problems(on_transformer(method), source=transformer(family)) == {}
+
+
+@pytest.mark.parametrize("method", ["latent_direction", "latent_editing", "finetuning"])
+def test_a_training_that_follows_the_sampler_is_refused_with_true_guidance(method, transformer):
+    guided = problems(on_transformer(method), sampling={"true_guidance": 2.5}, source=transformer("flux"))
+    assert guided == (
+        {}
+        if method == "latent_direction"
+        else {
+            "mitigations.0.method": f"expected no sampling.true_guidance for {method}, whose training follows one call "
+            "of the denoiser in each step, found 2.5; remove it, or use another method"
+        }
+    )
+
+
+@pytest.mark.parametrize("method", TRAINED)
+def test_a_training_that_follows_the_sampler_is_refused_where_each_step_draws_noise(method, tmp_path):
+    found = problems(on_transformer(method, **ON_UNET[method]), source=str(FAMILIES["lcm"](tmp_path / "lcm")))
+    assert found == (
+        {
+            "mitigations.0.method": f"expected a sampler that draws noise once for {method}, whose training follows "
+            "its steps, found that of a latent consistency model, which draws new noise in each step; use another "
+            "method"
+        }
+        if method in ("latent_editing", "finetuning")
+        else {}
     )
 
 

@@ -55,8 +55,8 @@ class MitigationSection(GrowingSection):
     edited_key: ClassVar[str] = "hookpoints"
     """Key that names the places that are edited."""
 
-    trains_through_denoiser: ClassVar[bool] = False
-    """Whether the training asks the denoiser for gradients, at its noise levels."""
+    follows_sampler: ClassVar[bool] = False
+    """Whether the training follows images through the sampler's steps, one call of the denoiser in each."""
 
     steers_images: ClassVar[bool] = True
     """Whether the method steers each image to a group of its own."""

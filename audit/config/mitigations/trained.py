@@ -48,7 +48,6 @@ class _FittedEdit(EditSection):
 class LatentDirectionConfig(_FittedEdit):
     """Latent Direction: adds a vector per group that was trained to turn the prompt into the group's images."""
 
-    trains_through_denoiser: ClassVar[bool] = True
     decisive: ClassVar[frozenset[str]] = frozenset(
         {"hookpoints", "images_per_group", "steps", "batch", "learning_rate"}
     )
@@ -91,7 +90,7 @@ class LatentEditingConfig(_FittedEdit):
             "reconstruction_weight",
         }
     )  # fmt: skip
-    trains_through_denoiser: ClassVar[bool] = True
+    follows_sampler: ClassVar[bool] = True
 
     method: Literal["latent_editing"]
     """How the model is edited: ``latent_editing``."""
@@ -130,7 +129,6 @@ class EntanglementFreeAttentionConfig(EditSection):
 
     names_groups: ClassVar[bool] = True
     needs_cross_attention: ClassVar[bool] = True
-    trains_through_denoiser: ClassVar[bool] = True
     needs_text_encoder: ClassVar[bool] = True
     edited_key: ClassVar[str] = CROSS_ATTENTION
     decisive: ClassVar[frozenset[str]] = frozenset(

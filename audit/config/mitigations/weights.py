@@ -79,7 +79,7 @@ class FinetuningConfig(MitigationSection):
 
     fit_uses_judge: ClassVar[bool] = True
     judge_gradients: ClassVar[bool] = True
-    trains_through_denoiser: ClassVar[bool] = True
+    follows_sampler: ClassVar[bool] = True
     needs_text_encoder: ClassVar[bool] = True
     steers_images: ClassVar[bool] = False
 

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from audit.models.generator import DiffusionGenerator, split_call
 from audit.models.intervention import Intervention
-from audit.models.trainable.model import timestep_scale
 from audit.models.trainable.noise_levels import NoiseLevels
 
 # B images, c h w the latents, S steps
@@ -55,7 +54,7 @@ def follow(
         latents = generator.latents([text] * count, seeds, intervention)
     # Tensors of inference mode take part in no graph; what is made of them here does.
     noisy, timesteps = (torch.stack(list(parts)) for parts in zip(*seen, strict=True))
-    return Followed(latents.clone(), noisy, timesteps / timestep_scale(generator.denoiser))
+    return Followed(latents.clone(), noisy, timesteps / generator.timestep_scales[0])
 
 
 def joined(parts: Sequence[Followed]) -> Followed:

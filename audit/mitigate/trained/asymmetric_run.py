@@ -14,7 +14,7 @@ from torch import Tensor
 
 from audit.models.trainable.model import MapEdit, TrainableModel
 
-# B images, c h w the latents, D width of the time embedding
+# B images, C H W the map, D width of the time embedding
 
 TimedEdit = Callable[[Tensor, Tensor], Tensor]
 """``(h, time) -> h'``: the map (B, C, H, W) edited, given time embeddings (B, D)."""
@@ -39,20 +39,25 @@ class Guided:
         """Return the predictions of the empty prompt and of the prompts, in one call and without gradients.
 
         Args:
-            noisy: ``(k·B, c, h, w)``: every image k times, B by B.
+            noisy: Latents of every image k times, B by B.
             timesteps: ``(B,)``.
         """
         times, texts = len(noisy) // len(timesteps), list(self.texts)
         timesteps, texts = timesteps.repeat(times), texts * times
-        if self.guidance <= 1:
+        if not self._is_guided:
             conditional = self.model.predict(noisy, timesteps, texts)
             return conditional, conditional
-        twice = self.model.predict(noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), texts * 2, empty=len(texts))
+        twice = self.model.predict(torch.cat([noisy, noisy]), timesteps.repeat(2), texts * 2, empty=len(texts))
         return twice[: len(texts)], twice[len(texts) :]
 
     def joined(self, unconditional: Tensor, conditional: Tensor) -> Tensor:
         """Return the guided prediction."""
-        return conditional if self.guidance <= 1 else unconditional + self.guidance * (conditional - unconditional)
+        return unconditional + self.guidance * (conditional - unconditional) if self._is_guided else conditional
+
+    @property
+    def _is_guided(self) -> bool:
+        """Whether the empty prompt is read; a model with distilled guidance reads the scale in its place."""
+        return self.guidance > 1 and self.model.is_guided(self.texts[0])
 
 
 class AsymmetricRun:
@@ -62,7 +67,7 @@ class AsymmetricRun:
         guided: Predicts.
         hookpoint: Whose map is edited, in the conditional half.
         edit: Edits it.
-        noise: x_T, ``(B, c, h, w)``.
+        noise: x_T, B latents.
     """
 
     def __init__(self, guided: Guided, hookpoint: str, edit: TimedEdit, noise: Tensor) -> None:

@@ -41,9 +41,11 @@ class BlackBox:
     longest_text = 0
     schedulers: tuple[str, ...] = ()
     read_by_denoiser: Mapping[str, str] = {}
+    guided_in_one_batch = False
+    redraws_noise = False
     cross_attention = False
     flow = True
-    packed = False
+    shared_inputs: tuple[str, ...] = ()
 
     def configs(self, index: Index) -> Mapping[str, str]:
         """Return the configs of the networks and of the scheduler."""
@@ -146,6 +148,14 @@ class BlackBox:
     def kept(self, pipeline: Any, latents: Tensor) -> Tensor:  # noqa: ANN401
         """Return them as they are."""
         return latents
+
+    def as_map(self, pipeline: Any, latents: Tensor, sampling: SamplingConfig) -> Tensor:  # noqa: ANN401
+        """Return them as they are."""
+        return latents
+
+    def timestep_scales(self, denoiser: Any) -> tuple[float, float]:  # noqa: ANN401
+        """Return 1 and 1."""
+        return 1.0, 1.0
 
     def read_by_blocks(self, denoiser: nn.Module, embeddings: Tensor) -> Tensor:
         """Return them as they are; no block is reached."""

@@ -19,6 +19,7 @@ _SIDE = 128
 """Cells of the latents in each direction for which FLUX.1 is published; no config states it."""
 _PATCH = 2
 _POSITIONS = 3
+_TIMESTEPS = 1000
 
 
 class Flux(LatentFamily):
@@ -38,10 +39,14 @@ class Flux(LatentFamily):
     blocks = ("x_embedder", "transformer_blocks", "single_transformer_blocks", "norm_out", "proj_out")
     schedulers = ("FlowMatchEulerDiscreteScheduler",)
     flow = True
-    packed = True
+    shared_inputs = ("img_ids", "txt_ids")
     longest_text = 512
     embeddings = ("prompt_embeds", "pooled_prompt_embeds")
-    read_by_denoiser: Mapping[str, str] = {}
+    read_by_denoiser: Mapping[str, str] = {
+        "prompt_embeds": "encoder_hidden_states",
+        "pooled_prompt_embeds": "pooled_projections",
+    }
+    guided_in_one_batch = False
 
     def published_size(self, configs: PipelineConfigs) -> tuple[int, int]:
         """Return height and width of the latents, which no config states."""
@@ -104,6 +109,17 @@ class Flux(LatentFamily):
         """Return a token (B, T, 4c) for each 2 × 2 cells."""
         packed: Tensor = pipeline._pack_latents(latents, *latents.shape)
         return packed
+
+    def as_map(self, pipeline: Any, latents: Tensor, sampling: SamplingConfig) -> Tensor:  # noqa: ANN401
+        """Return the 2 × 2 cells (B, c, h, w) of each token."""
+        published, factor = pipeline.default_sample_size * pipeline.vae_scale_factor, pipeline.vae_scale_factor
+        height, width = sampling.height or published, sampling.width or published
+        cells: Tensor = pipeline._unpack_latents(latents, height, width, factor)
+        return cells
+
+    def timestep_scales(self, denoiser: Any) -> tuple[float, float]:  # noqa: ANN401 - of diffusers
+        """Return 1/1000, which the pipeline multiplies by, and 1: the transformer takes it off again."""
+        return 1 / _TIMESTEPS, 1.0
 
     def stream(self, path: str) -> int:
         """Return 1 for a block of either kind, whose output is ``(text, image)``."""

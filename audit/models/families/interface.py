@@ -54,10 +54,12 @@ class Family(Protocol):
 
     @property
     def read_by_denoiser(self) -> Mapping[str, str]:
-        """Argument of the pipeline's call that stands for a text → argument of the denoiser; ``part.name`` is a key.
+        """Argument of the pipeline's call that stands for a text → argument of the denoiser; ``part.name`` is a key."""
+        ...
 
-        It is empty if the denoiser has no classifier-free guidance in one batch.
-        """
+    @property
+    def guided_in_one_batch(self) -> bool:
+        """Whether classifier-free guidance calls the denoiser once in a step, for a batch with both halves."""
         ...
 
     @property
@@ -71,13 +73,18 @@ class Family(Protocol):
         ...
 
     @property
+    def redraws_noise(self) -> bool:
+        """Whether every step draws new noise, so that no single run leads from noise to an image."""
+        ...
+
+    @property
     def flow(self) -> bool:
         """Whether members are trained for flow matching, and not for a diffusion of noise levels (betas)."""
         ...
 
     @property
-    def packed(self) -> bool:
-        """Whether the denoiser reads latents as tokens (B, T, C) that the pipeline packs, and not as a map."""
+    def shared_inputs(self) -> tuple[str, ...]:
+        """Arguments of the denoiser that all images share, so that they have no row for each, such as positions."""
         ...
 
     def configs(self, index: Index) -> Mapping[str, str]:
@@ -170,7 +177,15 @@ class Family(Protocol):
         ...
 
     def kept(self, pipeline: Any, latents: Tensor) -> Tensor:  # noqa: ANN401
-        """Return latents (B, c, h, w) as the pipeline keeps them while it samples."""
+        """Return latents (B, c, h, w) as the pipeline keeps them while it samples, which may be tokens (B, T, C)."""
+        ...
+
+    def as_map(self, pipeline: Any, latents: Tensor, sampling: SamplingConfig) -> Tensor:  # noqa: ANN401
+        """Return latents that the pipeline keeps as its decoder reads them, (B, c, h, w): :meth:`kept` undone."""
+        ...
+
+    def timestep_scales(self, denoiser: Any) -> tuple[float, float]:  # noqa: ANN401 - of diffusers
+        """Return what multiplies a timestep before the denoiser reads it, and before it is embedded."""
         ...
 
     def read_by_blocks(self, denoiser: nn.Module, embeddings: Tensor) -> Tensor:

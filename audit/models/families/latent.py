@@ -61,9 +61,11 @@ class LatentFamily:
     embeddings: tuple[str, ...]
     """Arguments of the pipeline's call that its ``encode_prompt`` returns, in its order."""
     read_by_denoiser: Mapping[str, str] = {"prompt_embeds": "encoder_hidden_states"}
+    guided_in_one_batch: bool = True
+    redraws_noise: bool = False
     cross_attention: bool = False
     flow: bool = False
-    packed: bool = False
+    shared_inputs: tuple[str, ...] = ()
     reads_text: bool = True
     longest_text: int = 77
 
@@ -267,6 +269,15 @@ class LatentFamily:
     def kept(self, pipeline: Any, latents: Tensor) -> Tensor:  # noqa: ANN401
         """Return them as they are."""
         return latents
+
+    def as_map(self, pipeline: Any, latents: Tensor, sampling: SamplingConfig) -> Tensor:  # noqa: ANN401
+        """Return them as they are."""
+        return latents
+
+    def timestep_scales(self, denoiser: Any) -> tuple[float, float]:  # noqa: ANN401 - of diffusers
+        """Return 1, or what pipelines of some Sana models multiply by."""
+        scale = float(denoiser.config.get("timestep_scale") or 1)
+        return scale, scale
 
     def read_by_blocks(self, denoiser: nn.Module, embeddings: Tensor) -> Tensor:
         """Return them as they are."""

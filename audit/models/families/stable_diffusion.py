@@ -43,7 +43,8 @@ class LatentConsistency(StableDiffusion):
     pipelines = ("LatentConsistencyModelPipeline",)
     schedulers = ("LCMScheduler",)
     embeddings = ("prompt_embeds",)
-    read_by_denoiser: Mapping[str, str] = {}
+    guided_in_one_batch = False
+    redraws_noise = True
 
     def rows(self, configs: PipelineConfigs, sampling: SamplingConfig) -> int:
         """Return 1: guidance is an input of the U-Net."""

@@ -2,6 +2,9 @@
 
 The weights of the model stay as they are: gradients are asked for what a method trains, and nothing else. Only the rows
 that are needed are called: those of a text, or those of the empty prompt, and not both as sampling does.
+
+Latents are what the pipeline keeps: maps (B, c, h, w), or the tokens (B, T, 4c) into which FLUX.1 packs them. Noise
+levels, targets and steps are formulas of single numbers, so that they are the same for both.
 """
 
 from __future__ import annotations
@@ -25,26 +28,22 @@ MapEdit = Callable[[Tensor], Tensor]
 
 
 class TrainableModel:
-    """The denoiser and the decoder of a latent diffusion model: a U-Net, or a transformer such as PixArt's.
+    """The denoiser and the decoder of a latent diffusion model: a U-Net or a transformer.
 
     Raises:
-        ValueError: The model is of another kind, such as one whose denoiser reads packed latents.
+        ValueError: The model has no decoder.
     """
 
     def __init__(self, generator: DiffusionGenerator) -> None:
         self._generator = generator
         self._pipeline = generator.pipeline
         self._read: dict[str, list[dict[str, Any]]] = {}
+        self._shared: dict[str, Any] = {}
         self.levels = NoiseLevels.of(self._pipeline.scheduler)
         if not hasattr(self._pipeline, "vae"):
             raise ValueError(
                 f"expected a latent diffusion model, found {type(self._pipeline).__name__}, which has no decoder; "
                 "choose a method that is not trained"
-            )
-        if generator.packed:
-            raise ValueError(
-                f"expected a denoiser that reads latents as a map, found that of {type(self._pipeline).__name__}, "
-                "which reads packed ones; choose a method that is not trained"
             )
 
     @property
@@ -81,7 +80,7 @@ class TrainableModel:
         return alpha**0.5, (1 - alpha) ** 0.5
 
     def initial_noise(self, text: str, seeds: Sequence[int]) -> Tensor:
-        """Return what sampling starts from, as the denoiser reads it: ``(B, c, h, w)`` of variance 1."""
+        """Return what sampling starts from, as the denoiser reads it: latents of variance 1."""
         return self._generator.first_call(text, seeds)[0].float()
 
     def time_embedding(self, timesteps: Tensor) -> Tensor:
@@ -90,7 +89,7 @@ class TrainableModel:
         Each residual block of a U-Net has such a function, and each block of Stable Diffusion 3. The blocks of PixArt
         and Sana share one, from which they scale, shift and gate (adaLN-single, Chen et al. 2024). What some models add
         to it is left out, since it is the same for all images of a prompt: the embedding of the picture's size in
-        PixArt-α, and of the pooled text in Stable Diffusion 3.
+        PixArt-α, and of the pooled text in Stable Diffusion 3 and FLUX.1.
 
         Raises:
             ValueError: The denoiser has another embedding of the time.
@@ -104,7 +103,7 @@ class TrainableModel:
             waves, embedding = network.time_proj, network.time_embedding
         else:
             raise ValueError(f"expected a denoiser that embeds the timestep, found {type(network).__name__}")
-        read = timesteps.to(self.device) * timestep_scale(network)
+        read = timesteps.to(self.device) * self._generator.timestep_scales[1]
         embedded: Tensor = embedding(waves(read).to(self.dtype))
         return embedded
 
@@ -159,12 +158,12 @@ class TrainableModel:
         empty: int = 0,
         read: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Return the prediction ``(B, c, h, w)``, in float32 whatever the precision of the weights.
+        """Return the prediction, shaped as the latents, in float32 whatever the precision of the weights.
 
         A variance that is predicted beside the noise is left out, as pipelines do.
 
         Args:
-            noisy: x_t, ``(B, c, h, w)``.
+            noisy: x_t, B latents.
             timesteps: ``(B,)``.
             texts: B prompts.
             edits: Hookpoint, written as a place, → edit of its map.
@@ -183,8 +182,8 @@ class TrainableModel:
                 place = Place.parse(path)
                 module, stream = find_hookpoint(denoiser, place.module), self._generator.stream(place.module)
                 held.enter_context(edit_place(module, place.kind, edit, stream))
-            read_times = timesteps.to(noisy.device) * timestep_scale(denoiser)
-            predicted = denoiser(noisy.to(self.dtype), timestep=read_times, **named)
+            read_times = timesteps.to(noisy.device) * self._generator.timestep_scales[0]
+            predicted = denoiser(noisy.to(self.dtype), timestep=read_times, **named, **self._shared)
         prediction: Tensor = predicted[0] if isinstance(predicted, tuple) else predicted.sample
         return prediction[:, : noisy.shape[1]].float()
 
@@ -193,24 +192,19 @@ class TrainableModel:
         return len(self._rows(text)) > 1
 
     def pictures(self, latents: Tensor) -> Tensor:
-        """Decode latents ``(B, c, h, w)`` to pictures ``(B, 3, H, W)`` in [0, 1]."""
-        vae = self._pipeline.vae
-        scaled = latents / vae.config.scaling_factor + (vae.config.get("shift_factor") or 0)
-        decoded: Tensor = vae.decode(scaled.to(vae.dtype), return_dict=False)[0]
-        return (decoded.float() / 2 + 0.5).clamp(0, 1)
+        """Decode latents to pictures ``(B, 3, H, W)`` in [0, 1]."""
+        return self._generator.pictures(latents)
 
     def _rows(self, text: str) -> list[dict[str, Any]]:
         """Return what the denoiser reads beside the latents, for the empty prompt and for the text, or for it alone."""
         if text not in self._read:
             _, both = self._generator.first_call(text, [0])
-            count = max(len(value) for value in both.values() if isinstance(value, Tensor))  # 2 with guidance
-            self._read[text] = [_row(both, place) for place in range(count)]
+            shared, own = self._generator.shared_inputs, dict[str, Any]()
+            for name, value in both.items():
+                (self._shared if name in shared else own)[name] = value
+            count = max(len(value) for value in own.values() if isinstance(value, Tensor))  # 2 with guidance
+            self._read[text] = [_row(own, place) for place in range(count)]
         return self._read[text]
-
-
-def timestep_scale(denoiser: Any) -> float:  # noqa: ANN401 - of diffusers
-    """Return what a pipeline multiplies a timestep by before the denoiser reads it: 1, or that of some Sana models."""
-    return denoiser.config.get("timestep_scale") or 1
 
 
 def _row(value: Any, place: int) -> Any:  # noqa: ANN401 - what a denoiser reads

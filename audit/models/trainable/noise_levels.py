@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# B images, c h w the latents, T timesteps of training
+# B images, T timesteps of training
 
 _PREDICTED: dict[str, Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]] = {
     "epsilon": lambda a, _s: (torch.zeros_like(a), torch.ones_like(a)),
@@ -78,25 +78,26 @@ class NoiseLevels:
         return (d * noisy - s * prediction) / determinant, (a * prediction - c * noisy) / determinant
 
     def noisy(self, image: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Return x_t ``(B, c, h, w)`` of x₀ and ε at timesteps ``(B,)``."""
-        a, s = self._of_maps(timesteps, image)
+        """Return x_t of x₀ and ε, both ``(B, …)``, at timesteps ``(B,)``."""
+        a, s = self._of_rows(timesteps, image)
         return a * image + s * noise
 
     def target(self, image: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Return what the network should predict from :meth:`noisy`, f."""
-        c, d = _PREDICTED[self.predicted](*self._of_maps(timesteps, image))
+        c, d = _PREDICTED[self.predicted](*self._of_rows(timesteps, image))
         return c * image + d * noise
 
     def image(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
         """Return the predicted x₀."""
-        image, _ = self.unknowns(noisy, prediction, *self._of_maps(timesteps, noisy))
+        image, _ = self.unknowns(noisy, prediction, *self._of_rows(timesteps, noisy))
         return image if self.limit is None else image.clamp(-self.limit, self.limit)
 
     def noise(self, noisy: Tensor, prediction: Tensor, timesteps: Tensor) -> Tensor:
         """Return the predicted ε."""
-        return self.unknowns(noisy, prediction, *self._of_maps(timesteps, noisy))[1]
+        return self.unknowns(noisy, prediction, *self._of_rows(timesteps, noisy))[1]
 
-    def _of_maps(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a and s, each ``(B, 1, 1, 1)``."""
-        a, s = (of.to(like.dtype).view(-1, 1, 1, 1) for of in self.at(timesteps.to(like.device)))
+    def _of_rows(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a and s, each ``(B, 1, …)`` with as many axes as ``like``."""
+        ones = (1,) * (like.ndim - 1)
+        a, s = (of.to(like.dtype).view(-1, *ones) for of in self.at(timesteps.to(like.device)))
         return a, s

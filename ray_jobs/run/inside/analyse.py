@@ -114,7 +114,7 @@ def run_analysis(settings: AnalysisSettings, output: str, pool: WorkerPool) -> A
         make_parts(AnalysisWorker, settings, tasks, files, pool)
         return analysis.combine(settings.request, (files.read(task) for task in tasks))  # one part in memory at a time
     except PreparationError as error:
-        raise AnalysisError(f"analysis {settings.name}: {error}") from error
+        raise AnalysisError.during(f"analysis {settings.name}", error) from error
 
 
 def place_of_parts(settings: AnalysisSettings, output: str) -> Place:

@@ -184,7 +184,8 @@ def _texts(request: ComposeRequest, output: str, pool: WorkerPool) -> dict[str, 
         [row, *_] = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         raise AnalysisError(
             "compositions.alone: expected texts that CLIP and the model read to their end, found "
-            f"{request.embedded.texts[row]!r}, which is too long for one of them; shorten it"
+            f"{request.embedded.texts[row]!r}, which is too long for one of them; shorten it",
+            of_input=True,
         )
     ends = np.cumsum([len(of) for of in request.texts.values()])[:-1]
     return {name: balanced_text(own) for name, own in zip(request.texts, np.split(vectors, ends), strict=True)}

@@ -163,7 +163,7 @@ def build_lenses(requests: Sequence[DissectionRequest], places: Sequence[Place],
         record(wanted, recording, pool)
         _build(missing, recording, pool)
     except PreparationError as error:
-        raise DissectionError(f"the dissection: {error}") from error
+        raise DissectionError.during("the dissection", error) from error
     delete_recording(plan_of(wanted), recording)
 
 

@@ -318,7 +318,7 @@ def _fit(settings: FitSettings, prompts: Sequence[Prompt], pool: WorkerPool) -> 
             if joined.finished:
                 return number, joined.report
     except PreparationError as error:
-        raise FitError(f"fitting the method of {settings.request.mitigation.name}: {error}") from error
+        raise FitError.during(f"fitting the method of {settings.request.mitigation.name}", error) from error
 
 
 def _for_join(settings: FitSettings, pool: WorkerPool) -> WorkerPool:

@@ -112,7 +112,7 @@ def ensure_honesty(request: DissectionRequest, lens: Place, pool: WorkerPool) ->
         for _ in results_of(HonestyMeter, request, [Measurement(str(lens), str(recording))], whole_node(pool)):
             pass
     except PreparationError as error:
-        raise DissectionError(f"the features of the lens: {error}") from error
+        raise DissectionError.during("the features of the lens", error) from error
     delete_recording(plan_of([request]), recording)
 
 

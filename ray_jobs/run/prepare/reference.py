@@ -14,7 +14,6 @@ from audit.config.problems import listing
 from audit.config.sections import ModelConfig, QualityConfig
 from audit.storage.outside.picture import PictureError, read_picture
 from audit.storage.outside.picture_folder import SUFFIXES, picture_folder
-from ray_jobs.pool.actor_pool import PoolError
 from ray_jobs.run.parts import PreparationError, WorkerPool, results_of
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def reference_features(quality: QualityConfig, model: ModelConfig, pool: WorkerP
 
     Raises:
         ValueError: If there are fewer than two images.
-        PoolError: If an image cannot be read.
+        PreparationError: If an image cannot be read.
     """
     if quality.reference is None:
         return None
@@ -88,7 +87,7 @@ def reference_features(quality: QualityConfig, model: ModelConfig, pool: WorkerP
         results = results_of(ReferenceWorker, ReferenceSettings(quality, model), parts, pool)
         found: dict[str, NDArray[np.float32]] = {part.id: features for part, features in results}
     except PreparationError as error:
-        raise PoolError(f"the reference images cannot be used: {error}") from error
+        raise PreparationError.during("the reference images cannot be used", error) from error
     return np.concatenate([found[part.id] for part in parts])
 
 

@@ -209,7 +209,7 @@ def answers_of(
     try:
         make_parts(StrengthWorker, settings, tasks, files, pool)
     except PreparationError as error:
-        raise DissectionError(f"the search for strengths: {error}") from error
+        raise DissectionError.during("the search for strengths", error) from error
     return {task.id: files.read(task) for task in tasks}
 
 

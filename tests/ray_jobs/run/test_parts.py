@@ -23,7 +23,7 @@ class Square:
 
 
 class Squares:
-    """Squares numbers; the settings are the largest that it accepts."""
+    """Squares numbers; the settings are the largest that it accepts. It has no negative numbers."""
 
     def __init__(self, largest):
         self._largest = largest
@@ -31,6 +31,8 @@ class Squares:
     def do(self, task):
         if task.number > self._largest:
             raise ValueError(f"expected at most {self._largest}, found {task.number}")
+        if task.number < 0:
+            raise KeyError(task.number)
         return task.number**2
 
 
@@ -69,10 +71,18 @@ def test_only_missing_parts_are_computed_and_each_is_logged(pool, files, caplog)
 
 
 def test_a_task_that_fails_ends_the_preparation_and_keeps_the_finished_parts(pool, files):
-    with pytest.raises(PreparationError, match=r"step 2 failed: .*expected at most 1, found 2"):
+    with pytest.raises(PreparationError, match=r"step 2 failed: .*expected at most 1, found 2") as failed:
         make_parts(Squares, 1, TASKS, files, pool)
+    assert failed.value.of_input
     make_parts(Squares, 9, TASKS, files, None if not files.missing(TASKS) else pool)
     assert [files.read(task) for task in TASKS] == [0, 1, 4]
+
+
+def test_an_error_of_the_code_is_not_blamed_on_the_input(pool, files):
+    with pytest.raises(PreparationError, match="step below failed: KeyError: -1") as failed:
+        make_parts(Squares, 9, [Square("below", -1)], files, pool)
+    assert not failed.value.of_input
+    assert not PreparationError.during("the fit", failed.value).of_input
 
 
 def test_without_files_results_come_back_to_the_driver(pool):

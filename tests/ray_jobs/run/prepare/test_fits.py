@@ -25,8 +25,10 @@ from audit.planning.fits import (
 )
 from audit.planning.plan import prompts_of
 from audit.storage.run_directory import RunDirectory
+from ray_jobs.cli.failures import code_of
 from ray_jobs.run import parts
 from ray_jobs.run.audit import run_audit
+from ray_jobs.run.exit_codes import ExitCode
 from ray_jobs.run.parts import PreparationError, TaskActor, WorkerPool
 from ray_jobs.run.prepare import fits
 from ray_jobs.run.prepare.fits import (
@@ -308,7 +310,10 @@ def test_maps_that_are_not_finite_end_the_audit_with_one_message(tmp_path):
         JoinWorker(settings_of(config(tmp_path), tmp_path)).do(Join())
 
 
-def test_a_hookpoint_that_is_not_there_is_a_fault_of_the_fit(tmp_path, cluster):
+def test_a_hookpoint_that_is_not_there_is_a_fault_of_the_config(tmp_path, cluster):
     audit = config(tmp_path, mitigations=[MEANS | {"hookpoints": ["mid_block.nowhere"]}])
-    with pytest.raises(FitError, match=r"fitting the method of means: step .*mid_block.nowhere.* is not a module"):
+    with pytest.raises(
+        FitError, match=r"fitting the method of means: step .*mid_block.nowhere.* is not a module"
+    ) as refused:
         run_audit(audit)
+    assert code_of(refused.value) == ExitCode.USAGE

@@ -8,10 +8,12 @@ import pytest
 from PIL import Image
 
 from audit.config.sections import QualityConfig
+from ray_jobs.cli.failures import code_of
 from ray_jobs.pool.actor_pool import PoolError
 from ray_jobs.pool.limits import PoolLimits
 from ray_jobs.run import parts
-from ray_jobs.run.parts import WorkerPool
+from ray_jobs.run.exit_codes import ExitCode
+from ray_jobs.run.parts import PreparationError, WorkerPool
 from ray_jobs.run.prepare import reference
 from ray_jobs.run.prepare.reference import ReferenceSettings, ReferenceWorker, reference_features, reference_parts
 
@@ -96,5 +98,6 @@ def test_the_features_are_those_of_plain_copies(audit, pictures, tmp_path):
 def test_a_broken_image_is_named(audit, cluster, pictures):
     (pictures / "broken.png").write_bytes(b"no picture")
     config = audit(quality=QualityConfig(clip="none", reference=str(pictures)).model_dump())
-    with pytest.raises(PoolError, match=r"reference images cannot be used: .*broken\.png"):
+    with pytest.raises(PreparationError, match=r"reference images cannot be used: .*broken\.png") as refused:
         features_of(config, cluster)
+    assert code_of(refused.value) == ExitCode.USAGE
