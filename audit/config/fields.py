@@ -131,11 +131,11 @@ def _known_measure(measure: str) -> str:
     return measure
 
 
-def _without_duplicates(names: tuple[str, ...]) -> tuple[str, ...]:
-    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+def _without_duplicates(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    repeated = sorted(str(value) for value, count in Counter(values).items() if count > 1)
     if repeated:
-        raise mistake(f"expected each name once, found {listing(repeated)} more than once; remove the repetition")
-    return names
+        raise mistake(f"expected each value once, found {listing(repeated)} more than once; remove the repetition")
+    return values
 
 
 def only_known_fields(template: str) -> str:
@@ -228,9 +228,12 @@ JudgeName = Annotated[str, StringConstraints(min_length=1, max_length=30, patter
 EnvironmentName = Annotated[str, StringConstraints(max_length=100, pattern=_ENVIRONMENT_NAME)]
 Races = Literal[7, 4]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+EachOnce = AfterValidator(_without_duplicates)
+"""For a list in which a value that stands twice would have no meaning."""
+
 # YAML has lists and no tuples, so strict mode is off for the container only.
-Names = Annotated[tuple[Text, ...], Field(min_length=1, strict=False), AfterValidator(_without_duplicates)]
-Groups = Annotated[tuple[GroupName, ...], Field(min_length=2, strict=False), AfterValidator(_without_duplicates)]
+Names = Annotated[tuple[Text, ...], Field(min_length=1, strict=False), EachOnce]
+Groups = Annotated[tuple[GroupName, ...], Field(min_length=2, strict=False), EachOnce]
 Window = Annotated[tuple[Fraction, Fraction], Field(strict=False), AfterValidator(_low_below_high)]
 
 

@@ -97,7 +97,15 @@ workers: {count: fast}
         ("name: a\nattributes: {age: [5]}\n", "2:19: attributes.age: expected 2 or more items, found a list of 1"),
         ("name: a\nattributes: {age: [old]}\n", "2:19: attributes.age: expected 2 or more items, found a list of 1"),
         ("name: a\nattributes: {'?': [x, y]}\n", "2:14: attributes.?: expected a name of letters, digits"),
-        ("name: a\nprompts:\n  occupations: [b, b]\n", "3:16: prompts.occupations: expected each name once, found b"),
+        ("name: a\nprompts:\n  occupations: [b, b]\n", "3:16: prompts.occupations: expected each value once, found b"),
+        (
+            "name: a\nexplore:\n  stress: {guidance: [2, 2.0]}\n",
+            "3:22: explore.stress.guidance: expected each value once, found 2.0 more than once",
+        ),
+        (
+            "name: a\nmitigations:\n- {name: m, method: prompt, attribute: gender, blocks: [mid_block, mid_block]}\n",
+            "3:56: mitigations[0].blocks: expected each value once, found mid_block more than once",
+        ),
         (
             "name: a\nprompts: {occupations: 3}\n",
             "2:24: prompts.occupations: expected 'all', 'none' or a list of names, found 3",

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from audit.config.fields import GroupName, Names, Section, ShortName, Text, only_known_fields
+from audit.config.fields import EachOnce, GroupName, Names, Section, ShortName, Text, only_known_fields
 from audit.config.problems import listing
 from audit.config.schema import config_schema
 
@@ -67,7 +67,7 @@ class BenchmarkControl(Section):
     """Name of the control, used in titles and file names."""
     template: Annotated[Text, AfterValidator(only_known_fields)] | None = None
     """Template of its prompts, for example ``a face photo of a female {occupation}``; that of ``base`` if unset."""
-    occupations: Annotated[tuple[Text, ...], Field(strict=False, min_length=1)] | None = None
+    occupations: Annotated[tuple[Text, ...], Field(strict=False, min_length=1), EachOnce] | None = None
     """What its prompts name; the occupations of ``base`` if unset. For a model that draws anything, these can be
     things: ``[bicycle, kitchen]``."""
 
@@ -87,11 +87,11 @@ class BenchmarkConfig(Section):
     """Keys of an audit that all models share: ``prompts``, ``sampling``, ``judge``, ``quality``, ``output``."""
     models: dict[ShortName, Keys] = Field({"calibration": {}}, min_length=1)
     """Name of a model → keys of an audit, which replace those of ``base``: ``model``, ``lens``, ``sampling``."""
-    attributes: Annotated[tuple[GroupName, ...], Field(strict=False, min_length=1)] = ("gender",)
+    attributes: Annotated[tuple[GroupName, ...], Field(strict=False, min_length=1), EachOnce] = ("gender",)
     """Attributes that the methods balance. All attributes of ``base`` are measured."""
     methods: Annotated[tuple[BenchmarkMethod, ...], Field(strict=False, min_length=1)]
     """Methods to compare."""
-    held_out: Annotated[tuple[Text, ...], Field(strict=False)] = ()
+    held_out: Annotated[tuple[Text, ...], Field(strict=False), EachOnce] = ()
     """Occupations that no fit sees. They are audited a second time with the fits of the other prompts, and the page
     says whether the ranking is the same. Strengths are found for each prompt anew, as in any audit."""
     controls: Annotated[tuple[BenchmarkControl, ...], Field(strict=False, max_length=20)] = ()

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from audit.config.fields import PlaceText
+from audit.config.fields import EachOnce, PlaceText
 from audit.config.mitigations.section import EditSection, ProjectableEdit, SearchableEdit, Strength
 
 
@@ -117,7 +117,9 @@ class MeanDifferenceConfig(ProjectableEdit, SearchableEdit):
 
     method: Literal["mean_difference"]
     """How the model is edited: ``mean_difference``."""
-    hookpoints: Annotated[tuple[PlaceText, ...], Field(strict=False, min_length=1, max_length=100)] = ("mid_block",)
+    hookpoints: Annotated[tuple[PlaceText, ...], Field(strict=False, min_length=1, max_length=100), EachOnce] = (
+        "mid_block",
+    )
     """Places of the network that are edited, all at once: modules, whose outputs are meant, or other places of a
     location map such as ``skips:down_blocks.0``."""
     images_per_group: Annotated[int, Field(ge=1, le=100_000)] = 8

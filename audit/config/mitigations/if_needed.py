@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from audit.config.fields import GroupName, ModulePath, OthersNoneOrNames, Section, Text
+from audit.config.fields import EachOnce, GroupName, ModulePath, OthersNoneOrNames, Section, Text
 from audit.config.problems import Location, Problem, listing, suggestion
 
 
@@ -21,7 +21,7 @@ class IfNeededConfig(Section):
     keep: OthersNoneOrNames = "others"
     """Attributes whose groups the captions name: ``others`` (all audited ones that the arm does not steer), ``none``,
     or a list."""
-    blocks: Annotated[tuple[ModulePath, ...], Field(strict=False, max_length=100)] = ()
+    blocks: Annotated[tuple[ModulePath, ...], Field(strict=False, max_length=100), EachOnce] = ()
     """Blocks of the network whose cross-attention reads these captions, whatever the strength of the method. If empty,
     captions of ``method: prompt`` name the groups too, and for other methods the whole network reads the caption."""
     words: dict[Text, dict[GroupName, Text]] = Field({})

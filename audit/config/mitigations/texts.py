@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from audit.config.fields import GroupName, ModulePath, Text, Window
+from audit.config.fields import EachOnce, GroupName, ModulePath, Text, Window
 from audit.config.mitigations.section import PROMPT_TEXT, MitigationSection, SearchableSection, SearchOrStrength
 
 
@@ -22,7 +22,7 @@ class PromptConfig(SearchableSection):
     """How the model is edited: ``prompt`` changes the prompts and leaves the network as it is."""
     words: dict[GroupName, Text] = Field({})
     """Word for each group, inserted before the occupation. A group without a word is named by its own name."""
-    blocks: Annotated[tuple[ModulePath, ...], Field(strict=False, max_length=100)] = ()
+    blocks: Annotated[tuple[ModulePath, ...], Field(strict=False, max_length=100), EachOnce] = ()
     """Blocks of the network whose cross-attention alone reads the caption that names the group, for example
     ``[up_blocks.0]``; ``difflens-audit locate`` finds them. If empty, the whole network reads it."""
     strength: SearchOrStrength = 1.0

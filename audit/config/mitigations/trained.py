@@ -8,10 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from audit.config.fields import ModulePath, Text, Window
+from audit.config.fields import EachOnce, ModulePath, Text, Window
 from audit.config.mitigations.section import CROSS_ATTENTION, EditSection
 
-Hookpoints = Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=100)]
+Hookpoints = Annotated[tuple[Text, ...], Field(strict=False, min_length=1, max_length=100), EachOnce]
 Rate = Annotated[float, Field(gt=0, le=10)]
 
 
@@ -142,7 +142,7 @@ class EntanglementFreeAttentionConfig(EditSection):
     """How the model is edited: ``entanglement_free_attention``."""
     strength: Annotated[float, Field(ge=0, le=1000)] = 1.0
     """How much of the change of each attention is applied; 0 changes nothing."""
-    layers: Annotated[tuple[ModulePath, ...], Field(strict=False, max_length=100)] = ()
+    layers: Annotated[tuple[ModulePath, ...], Field(strict=False, max_length=100), EachOnce] = ()
     """Modules whose cross-attention is extended, for example ``[mid_block, up_blocks.0]``. If empty, the first block
     of a U-Net's decoder that has cross-attention, as in the paper. A transformer has no decoder: its modules must be
     named, for example ``[transformer_blocks.1]``."""

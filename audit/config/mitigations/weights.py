@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from audit.config.fields import Fraction, GroupText, Text
+from audit.config.fields import EachOnce, Fraction, GroupText, Text
 from audit.config.mitigations.section import PROMPT_TEXT, MitigationSection
 
 
@@ -31,7 +31,7 @@ class UceConfig(MitigationSection):
     """Tokens whose keys and values are changed: the last one of a text, or all from there on, with the padding."""
     regularisation: Annotated[float, Field(gt=0, le=1e6)] = 0.5
     """λ: how strongly the weights are kept for every other direction."""
-    preserve: Annotated[tuple[Text, ...], Field(strict=False, max_length=1000)] = ()
+    preserve: Annotated[tuple[Text, ...], Field(strict=False, max_length=1000), EachOnce] = ()
     """Texts whose keys and values are kept."""
     images_per_prompt: Annotated[int, Field(ge=2, le=100_000)] = 32
     """Images of each prompt in which the judge counts the groups, in each round."""
@@ -87,7 +87,7 @@ class FinetuningConfig(MitigationSection):
     """How the model is edited: ``finetuning``."""
     strength: Annotated[float, Field(ge=0, le=1000)] = 1.0
     """Factor of the trained change of the weights; 0 changes nothing."""
-    networks: Annotated[tuple[Part, ...], Field(strict=False, min_length=1, max_length=2)] = ("text_encoder",)
+    networks: Annotated[tuple[Part, ...], Field(strict=False, min_length=1, max_length=2), EachOnce] = ("text_encoder",)
     """Networks whose attention is changed: ``text_encoder`` (every text encoder, CLIP or T5), ``denoiser`` (the U-Net
     or the transformer), or both. ``unet`` is the denoiser of a model that has a U-Net."""
     rank: Annotated[int, Field(ge=1, le=4096)] = 50

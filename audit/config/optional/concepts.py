@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from audit.config.fields import Fraction, GroupName, GrowingSection, ModulePath, Section, Text
+from audit.config.fields import EachOnce, Fraction, GroupName, GrowingSection, ModulePath, Section, Text
 from audit.config.optional.segmenters import SegmenterConfig
 
-Strengths = Annotated[tuple[Annotated[float, Field(gt=0, le=1e6)], ...], Field(strict=False, min_length=1)]
+Strengths = Annotated[tuple[Annotated[float, Field(gt=0, le=1e6)], ...], Field(strict=False, min_length=1), EachOnce]
 
 
 class StagesConfig(GrowingSection):
@@ -25,9 +25,9 @@ class StagesConfig(GrowingSection):
     """Images of each of these prompts."""
     calibration_images: int = Field(2, ge=1, le=10_000)
     """Other images of each of these prompts, on which strengths are chosen."""
-    attributes: Annotated[tuple[GroupName, ...], Field(strict=False, min_length=1)] | None = None
+    attributes: Annotated[tuple[GroupName, ...], Field(strict=False, min_length=1), EachOnce] | None = None
     """Attributes whose groups are edited in the whole picture; all audited ones if unset."""
-    styles: Annotated[tuple[Text, ...], Field(strict=False, max_length=32)] = ()
+    styles: Annotated[tuple[Text, ...], Field(strict=False, max_length=32), EachOnce] = ()
     """Looks of a whole picture, as a prompt names them after a comma (``oil painting``). CLIP says which pictures show
     them."""
     strengths: Strengths = (2.0, 6.0, 20.0, 60.0)
@@ -41,7 +41,7 @@ class StagesConfig(GrowingSection):
 class ConceptsConfig(Section):
     """What ``difflens-audit concepts`` measures."""
 
-    blocks: Annotated[tuple[ModulePath, ...], Field(strict=False, max_length=12)] = ()
+    blocks: Annotated[tuple[ModulePath, ...], Field(strict=False, max_length=12), EachOnce] = ()
     """Blocks whose updates (output minus input) are read. If empty, an attention of the last down block that has one,
     of the mid block, and of the first up block that has one."""
     steps: int = Field(9, ge=2, le=1000)

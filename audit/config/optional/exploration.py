@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from audit.config.fields import Fraction, GroupName, Section, Text
+from audit.config.fields import EachOnce, Fraction, GroupName, Section, Text
 from audit.config.optional.open_set import OpenSetConfig
 from audit.config.optional.stress import StressConfig
 
@@ -48,9 +48,9 @@ class ExploreConfig(Section):
     """Noun of the neutral prompt, with which all others are compared."""
     axes: dict[GroupName, AxisConfig] = Field({}, max_length=50)
     """Further axes. Each audited attribute has one from its first to its last group."""
-    descriptors: Annotated[tuple[Text, ...], Field(strict=False, max_length=1000)] = ()
+    descriptors: Annotated[tuple[Text, ...], Field(strict=False, max_length=1000), EachOnce] = ()
     """Words that are compared with every prompt, beside the audited groups: ``friendly``, ``poor``."""
-    modifiers: Annotated[tuple[Text, ...], Field(strict=False, max_length=100)] = ()
+    modifiers: Annotated[tuple[Text, ...], Field(strict=False, max_length=100), EachOnce] = ()
     """Words that are put before what every prompt is about (``confident``, ``poor``), to see which of them moves which
     prompt on which axis."""
     names: int = Field(0, ge=0, le=1000)

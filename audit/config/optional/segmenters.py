@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from audit.config.fields import Fraction, GroupName, Section, Text
+from audit.config.fields import EachOnce, Fraction, GroupName, Section, Text
 
 
 class SegmenterConfig(Section):
@@ -27,6 +27,9 @@ class OutsideConfig(SegmenterConfig):
     An edit of a face should leave the background and the clothes as they are.
     """
 
-    hidden: Annotated[tuple[GroupName, ...], Field(strict=False, min_length=1, max_length=100)] = ("face", "hair")
+    hidden: Annotated[tuple[GroupName, ...], Field(strict=False, min_length=1, max_length=100), EachOnce] = (
+        "face",
+        "hair",
+    )
     """Parts in which images may differ, by the names that the segmenter uses. A pixel is left out if either image of a
     pair shows one of them there."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from audit.config.fields import Section, Text
+from audit.config.fields import EachOnce, Section, Text
 
 
 def _names_occupation(text: str) -> str:
@@ -25,7 +25,7 @@ class StressConfig(Section):
     images: int = Field(0, ge=0, le=100_000)
     """Images of each prompt under each condition, at least 4 since there are two halves; 0 samples none.
     ``explore.modifiers`` are conditions too."""
-    phrasings: Annotated[tuple[Phrasing, ...], Field(strict=False, max_length=50)] = ()
+    phrasings: Annotated[tuple[Phrasing, ...], Field(strict=False, max_length=50), EachOnce] = ()
     """Other templates: ``a portrait of {a} {occupation}``."""
-    guidance: Annotated[tuple[Guidance, ...], Field(strict=False, max_length=20)] = ()
+    guidance: Annotated[tuple[Guidance, ...], Field(strict=False, max_length=20), EachOnce] = ()
     """Other guidance scales."""

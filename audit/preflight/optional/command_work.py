@@ -132,11 +132,10 @@ def _edited(request: CommandsRequest, stages: StagesConfig, prompts: int, parts:
         if stages.attributes is None or attribute in stages.attributes
         for group in names
     ]
-    styles = dict.fromkeys(stages.styles)
-    whole = len(groups) + len(styles)
+    whole = len(groups) + len(stages.styles)
     edits = WINDOWS * (len(parts) + whole)
     tried = stages.calibration_images * (1 + len(stages.strengths) * edits)
-    made = NOISES * (whole + bool(styles))
+    made = NOISES * (whole + bool(stages.styles))
     return made + min(prompts, stages.prompts) * (tried + stages.images * (1 + edits + whole))
 
 
@@ -166,10 +165,10 @@ def _explored(request: CommandsRequest) -> _Count:
 
 
 def _stressed(section: ExploreConfig) -> tuple[int, int]:
-    """Return the images of a prompt under each condition, and the number of conditions; equal words are one."""
+    """Return the images of a prompt under each condition, and the number of conditions."""
     stress = section.stress
     each = max(LEAST_STRESS, stress.images) if stress.images else 0
-    return each, 1 + sum(len(set(words)) for words in (section.modifiers, stress.phrasings, stress.guidance))
+    return each, 1 + sum(map(len, (section.modifiers, stress.phrasings, stress.guidance)))
 
 
 _COUNTS: Mapping[str, Callable[[CommandsRequest], _Count]] = {

@@ -54,8 +54,8 @@ class StressRequest:
         """The conditions, the plain one first."""
         found = [Condition("plain", "")]
         found += [Condition("descriptor", word) for word in dict.fromkeys(self.modifiers)]
-        found += [Condition("phrasing", template) for template in dict.fromkeys(self.section.phrasings)]
-        found += [Condition("guidance", f"{scale:.15g}") for scale in dict.fromkeys(self.section.guidance)]
+        found += [Condition("phrasing", template) for template in self.section.phrasings]
+        found += [Condition("guidance", f"{scale:.15g}") for scale in self.section.guidance]
         return tuple(found)
 
     def under(self, condition: Condition) -> tuple[Prompt, ...]:

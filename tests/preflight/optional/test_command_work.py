@@ -72,7 +72,7 @@ def test_constants_are_those_of_the_analyses():
 
 
 def test_stress_at_another_guidance_costs_what_that_guidance_costs():
-    section = {"check_prompts": 0, "stress": {"images": 4, "guidance": [1.0, 4.0, 4.0]}}
+    section = {"check_prompts": 0, "stress": {"images": 4, "guidance": [1.0, 4.0]}}
     config, found = works(explore=section, sampling={"steps": 10, "guidance": 3.0})
     assert config.sampling.guidance > 1
     assert found["explore"].images == 2 * 4 * 3  # prompts; conditions: plain and two scales
@@ -81,8 +81,8 @@ def test_stress_at_another_guidance_costs_what_that_guidance_costs():
 
 def test_stress_is_counted_as_it_is_run():
     """A word that is a modifier and a phrasing is two conditions."""
-    stress = {"images": 4, "phrasings": ["{occupation}", "{occupation}"], "guidance": [2.0]}
-    section = {"check_prompts": 0, "modifiers": ["{occupation}", "poor", "poor"], "stress": stress}
+    stress = {"images": 4, "phrasings": ["{occupation}"], "guidance": [2.0]}
+    section = {"check_prompts": 0, "modifiers": ["{occupation}", "poor"], "stress": stress}
     config, found = works(explore=section)
     prompts = tuple(prompts_of_model(config.model, config.prompts))
     explore = ExploreRequest("x", config.explore, DissectionRequest.of(config), prompts, 0)
