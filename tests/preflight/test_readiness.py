@@ -280,24 +280,7 @@ def test_a_method_may_choose_the_decoder_of_the_bundled_model_itself():
     assert problems(quality={"outside": hidden}, mitigations=[efa]) == {}
 
 
-def test_a_method_that_is_trained_needs_a_denoiser_that_reads_latents_as_a_map(pipeline, tmp_path):
-    mitigations = [
-        {"name": method, "method": method, "attribute": "gender"} for method in ("latent_direction", "h_distribution")
-    ]
-    sampling = {"steps": 3, "guidance": 3.0}
-
-    def found(source):
-        own = problems(**OUTSIDE | {"model": {"source": str(source)}, "sampling": sampling, "mitigations": mitigations})
-        return {place: text for place, text in own.items() if place.endswith("method")}
-
-    assert found(pipeline) == {}
-    assert found(save_sd3(tmp_path / "sd3")) == {}
-    [(place, message)] = found(save_flux(tmp_path / "flux")).items()
-    assert place == "mitigations.0.method"
-    assert "expected a denoiser that reads latents as a map, as latent_direction trains it" in message
-
-
-def test_finetuning_needs_prompts_and_latents_as_a_map_and_says_so_once(pipeline, tmp_path):
+def test_finetuning_needs_prompts_and_a_sampler_that_it_can_follow_and_says_so_once(pipeline, tmp_path):
     finetuning = {"name": "m", "method": "finetuning", "attribute": "gender"}
 
     def found(source, **sampling):
@@ -307,11 +290,11 @@ def test_finetuning_needs_prompts_and_latents_as_a_map_and_says_so_once(pipeline
         )
         return {place: text for place, text in own.items() if place.startswith("mitigations")}
 
-    assert found(pipeline) == {}
-    expected = "expected a denoiser that reads latents as a map, as finetuning trains it"
-    assert expected in found(save_flux(tmp_path / "flux"))["mitigations.0.method"]
-    expected = "expected a denoiser that reads the embeddings of prompts for finetuning, found"
-    for source in (save_lcm(tmp_path / "lcm"), save_ddpm(tmp_path / "ddpm")):
+    assert found(pipeline) == found(save_flux(tmp_path / "flux")) == {}
+    for source, expected in (
+        (save_lcm(tmp_path / "lcm"), "expected a sampler that draws noise once for finetuning"),
+        (save_ddpm(tmp_path / "ddpm"), "expected a denoiser that reads the embeddings of prompts for finetuning"),
+    ):
         [(place, message)] = found(source).items()
         assert place == "mitigations.0.method"
         assert expected in message
