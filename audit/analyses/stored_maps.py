@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from audit.calibration.bundle import bundle_of
 from audit.config.sections import JudgeConfig, ModelConfig, SamplingConfig
 from audit.config.slices import Attributes, DissectionRequest
+from audit.models.families.interface import TEXT_MASK
+from audit.models.families.registry import family_here
 from audit.models.source import model_fingerprint
 from audit.perception.judges.registry import judge_name
-from audit.records.located.location import LocationMap
+from audit.records.located.location import LOCATION_FORMAT, LocationMap
 from audit.storage.files import storage_of
 from audit.storage.place import Place, place_of
 from audit.storage.provenance import content_name
@@ -23,9 +25,6 @@ ANALYSES_DIRECTORY = "analyses"
 
 MAP = "map"
 """What the name of a map's directory starts with."""
-
-_EXCHANGE = 2
-"""Changes when a map of the same settings would count otherwise. 2: a text takes the mask of its tokens along."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,18 @@ class Located:
             "departures": self.sampling.departures,
             "dtype": self.model.dtype,
             **({"compile": True} if self.model.compile else {}),
+            **({"text_masks": True} if self._texts_have_masks else {}),  # older maps left them where they were
             "judge": judge_name(self.judge, self.model),
             "judge_settings": self.judge.model_dump(mode="json", exclude_defaults=True),
             "attributes": {name: list(groups) for name, groups in self.attributes.items()},
             "template": self.template,
         }
-        return content_name(MAP, _EXCHANGE, model_fingerprint(self.model), settings)
+        return content_name(MAP, LOCATION_FORMAT, model_fingerprint(self.model), settings)
+
+    @property
+    def _texts_have_masks(self) -> bool:
+        family = family_here(self.model)
+        return family is not None and TEXT_MASK in family.read_by_denoiser.values()
 
 
 def find_map(located: Located, output: str) -> LocationMap | None:

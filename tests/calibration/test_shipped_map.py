@@ -1,8 +1,11 @@
-"""The location map that ships with the calibration model is found for its default config and agrees with the trial."""
+"""The location maps that ship with the calibration models are found, and that of the first agrees with the trial."""
+
+from pathlib import Path
 
 import pytest
 
 from audit.analyses.stored_maps import Located, find_map
+from audit.config.file import read_config
 from audit.config.settings import AuditConfig
 from audit.config.slices import DissectionRequest
 from audit.records.located.places import Place
@@ -36,3 +39,13 @@ def test_its_controls_hold(found):
     for decision in found.decisions:
         row = found.share_at(decision.attribute, Place.parse(decision.place))
         assert row.other_prompt.value <= 0.1
+
+
+def test_the_wide_model_ships_its_map_too(tmp_path):
+    located = Located.of(DissectionRequest.of(read_config(Path("configs/wide.yaml"))))
+    shipped = find_map(located, str(tmp_path))
+    assert shipped is not None, "made by: difflens-audit locate configs/wide.yaml; store it in weights/wide/maps"
+    assert share(shipped, "gender", "transformer_blocks.1") >= 0.9
+    assert share(shipped, "skin_tone", "text:transformer_blocks.1") >= 0.9
+    assert shipped.same_run[0] == 0
+    assert shipped.same_run[1] > 0

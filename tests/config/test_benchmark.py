@@ -149,6 +149,12 @@ def test_a_method_with_an_attribute_of_its_own_is_not_crossed(read):
     }  # fmt: skip
 
 
+def test_a_method_for_an_attribute_that_is_not_balanced_this_time_is_left_out(read):
+    limited = {"name": "limited", "method": "prompt", "only": ["age"]}
+    benchmark = read(PLAIN | {"methods": [*PLAIN["methods"], limited], "attributes": ["gender"]})
+    assert not any("limited" in audit.methods for audit in benchmark.audits)
+
+
 def test_overrides_reach_the_audits(read):
     [audit] = read(PLAIN, "base.prompts.images_per_prompt=3", "methods.1.settings.half.strength=0.25").audits
     assert audit.config.prompts.images_per_prompt == 3
@@ -188,8 +194,8 @@ methods:
         ({"models": {"a": {"seed": 1}}}, "models.a: expected keys of an audit without"),
         ({"methods": [PLAIN["methods"][0]] * 2}, "found prompt twice"),
         (
-            {"methods": [PLAIN["methods"][0] | {"only": ["age"]}]},
-            "expected only: among the attributes (gender), found 'age'",
+            {"methods": [PLAIN["methods"][0] | {"only": ["height"]}]},
+            "expected only: among the audited attributes (gender, age, skin_tone), found 'height'",
         ),
         ({"methods": []}, "expected 1 or more items"),
         ({"modles": {}}, "did you mean 'models'?"),

@@ -13,7 +13,16 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from audit.config.fields import EachOnce, GroupName, Names, Section, ShortName, Text, only_known_fields
+from audit.config.fields import (
+    DEFAULT_ATTRIBUTES,
+    EachOnce,
+    GroupName,
+    Names,
+    Section,
+    ShortName,
+    Text,
+    only_known_fields,
+)
 from audit.config.problems import listing
 from audit.config.schema import config_schema
 
@@ -46,8 +55,8 @@ class BenchmarkMethod(Section):
     """Name of a model → keys of the mitigation on this model alone, for example its ``hookpoints``: networks of another
     architecture have other modules."""
     only: Names | None = None
-    """Attributes on which the method is tried; without it all of ``attributes``. A method that names its own
-    ``attribute`` is tried on this one alone."""
+    """Attributes on which the method is tried, as far as they are among ``attributes``; without it all of them. A
+    method that names its own ``attribute`` is tried on this one alone."""
 
     @property
     def own_attribute(self) -> tuple[str, ...]:
@@ -115,11 +124,22 @@ class BenchmarkConfig(Section):
         for method in self.methods:
             _refuse_other_attributes(method)
             _refuse_other_models(method, self.models)
-            unknown = [name for name in method.only or () if name not in self.attributes]
-            if unknown:
-                known = listing(self.attributes)
-                raise _mistake(f"methods: expected only: among the attributes ({known}), found {unknown[0]!r}")
+            _refuse_unknown_attributes(method, (*_audited(self.base), *self.attributes))
         return self
+
+
+def _audited(base: Keys) -> tuple[str, ...]:
+    """Return the attributes that audits have, whether or not they are balanced."""
+    own = base.get("attributes")
+    return tuple(map(str, own)) if isinstance(own, dict) else tuple(DEFAULT_ATTRIBUTES)
+
+
+def _refuse_unknown_attributes(method: BenchmarkMethod, known: tuple[str, ...]) -> None:
+    """Refuse ``only`` with an attribute that no audit has; one that is not balanced this time leaves the method out."""
+    unknown = [name for name in method.only or () if name not in known]
+    if unknown:
+        audited = listing(dict.fromkeys(known))
+        raise _mistake(f"methods: expected only: among the audited attributes ({audited}), found {unknown[0]!r}")
 
 
 def _attributes_of(keys: Keys) -> tuple[str, ...]:

@@ -15,6 +15,9 @@ from audit.records.located.places import Place
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+TEXT_MASK = "encoder_attention_mask"
+"""Argument of a denoiser that says which tokens of the text are read."""
+
 Index = Mapping[str, Any]
 """``model_index.json``: part → library and class, and settings of the pipeline."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from audit.config.sections import SamplingConfig
 from audit.models.families.configs import DIFFUSION, T5_TOKENIZERS, cell_of
-from audit.models.families.interface import Index
+from audit.models.families.interface import TEXT_MASK, Index
 from audit.models.families.latent import BATCH, LatentFamily
 from audit.models.files.pipeline_files import PipelineConfigs
 
@@ -44,7 +44,7 @@ class PixArtAlpha(LatentFamily):
     )  # fmt: skip
     read_by_denoiser: Mapping[str, str] = {
         "prompt_embeds": "encoder_hidden_states",
-        "prompt_attention_mask": "encoder_attention_mask",
+        "prompt_attention_mask": TEXT_MASK,
     }
 
     def network_class(self, part: str, index: Index) -> Any:  # noqa: ANN401 - a class of diffusers or transformers
@@ -128,7 +128,7 @@ class PixArtAlpha(LatentFamily):
             "hidden_states": torch.empty(BATCH, channels, *size, device="meta"),
             "encoder_hidden_states": networks["text_encoder"](ids)[0],
             "timestep": torch.ones(BATCH, device="meta"),
-            "encoder_attention_mask": torch.ones(BATCH, tokens, device="meta"),
+            TEXT_MASK: torch.ones(BATCH, tokens, device="meta"),
         }
 
 

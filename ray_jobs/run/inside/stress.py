@@ -53,7 +53,7 @@ class StressRequest:
     def conditions(self) -> tuple[Condition, ...]:
         """The conditions, the plain one first."""
         found = [Condition("plain", "")]
-        found += [Condition("descriptor", word) for word in dict.fromkeys(self.modifiers)]
+        found += [Condition("descriptor", word) for word in self.modifiers]
         found += [Condition("phrasing", template) for template in self.section.phrasings]
         found += [Condition("guidance", f"{scale:.15g}") for scale in self.section.guidance]
         return tuple(found)

@@ -31,7 +31,7 @@ CONFIG = {
         "open_set": {"images": 24, "lists": ["winobias"], "checked_words": 1, "word_images": 8},
         "stress": {
             "images": 4,
-            "guidance": [1, 1],
+            "guidance": [1],
             "phrasings": ["a photo of {a} {occupation}"],
         },
     },
@@ -151,7 +151,7 @@ def test_the_remedy_names_the_network_that_is_asked_for(embedder, key):
     assert f"found {key}: none; name one under {key}, or" in request.problem
 
 
-def test_conditions_are_named_exactly_and_each_once():
-    request = asked(modifiers=["old", "old"], stress={"images": 4, "guidance": [7.1234567, 7.1234568, 5]}).stress
+def test_conditions_are_named_exactly():
+    request = asked(modifiers=["old"], stress={"images": 4, "guidance": [7.1234567, 7.1234568, 5]}).stress
     names = [one.name for one in request.conditions]
     assert names == ["", "old", "7.1234567", "7.1234568", "5"]
