@@ -105,7 +105,10 @@ def markdown(findings: Findings) -> str:
 def _lines(findings: Findings) -> Iterator[str]:
     yield from (f"# Benchmark {_cell(findings.name)}: {title(findings)}", "")
     yield from (f"{_cell(notice)}\n" for notice in notices(findings))
-    yield f"{BEST} marks the best figure of a column if its interval is separate from those of all other methods."
+    yield (
+        f"{BEST} marks the best figure of a column if its interval is separate from those of all other methods. "
+        "A method that changes no image is named, and never marked."
+    )
     for table in model_tables(findings):
         yield from _table(table)
     for part in findings.parts:

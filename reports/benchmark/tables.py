@@ -38,9 +38,13 @@ class Column:
     baseline: Callable[[MethodRow], str] = lambda _row: "–"
 
     def cells(self, rows: Sequence[MethodRow]) -> list[str]:
-        """Return the texts of all rows, the best one marked if its interval is separate from all others."""
+        """Return the texts of all rows, the best one marked if its interval is separate from all others.
+
+        A method that changes no image has no side effects, and is not compared.
+        """
         figures = [self.of(row) for row in rows]
-        best = best_of(figures, self.better) if self.better else None
+        compared = [None if row.changes_no_image else figure for row, figure in zip(rows, figures, strict=True)]
+        best = best_of(compared, self.better) if self.better else None
         return [f"{_text(f, share=self.share)}{f' {BEST}' if place == best else ''}" for place, f in enumerate(figures)]
 
 
@@ -181,11 +185,13 @@ def numbered(place: int, arm: str) -> str:
     return f"{place} {arm}"
 
 
+def _named(place: int, row: MethodRow) -> str:
+    return numbered(place, row.arm) + (" (changes no image)" if row.changes_no_image else "")
+
+
 def _table(caption: str, rows: Sequence[MethodRow], columns: Sequence[Column], *, baseline: bool) -> Table:
     cells = [column.cells(rows) for column in columns]
-    own = [
-        (numbered(place, row.arm), *(texts[place - 1] for texts in cells)) for place, row in enumerate(rows, start=1)
-    ]
+    own = [(_named(place, row), *(texts[place - 1] for texts in cells)) for place, row in enumerate(rows, start=1)]
     first = [("baseline", *(column.baseline(rows[0]) for column in columns))] if baseline else []
     return Table(caption, ("Method", *(column.title for column in columns)), (*first, *own))
 

@@ -25,6 +25,9 @@ from audit.results.arm_rows import ArmRows
 from audit.results.benchmark.costs import Cost
 from audit.results.benchmark.steered import Figure, GroupInArm, groups_in_arm
 
+_ROUNDING = 1e-6
+"""Of the cosine of an embedding with itself."""
+
 LEAST_IMAGES = 2
 """Smallest number of classified images of a prompt; with fewer a squared discrepancy cannot be debiased."""
 
@@ -111,6 +114,14 @@ class MethodRow:
     def is_main(self) -> bool:
         """Whether the row has the prompts of the benchmark, neither held-out nor control prompts."""
         return not self.held_out and not self.control
+
+    @property
+    def changes_no_image(self) -> bool:
+        """Whether all images that should be balanced are those of the baseline; images of control prompts should be.
+
+        Their CLIP-I is 1 then, up to the rounding of a cosine. Without CLIP nothing is said.
+        """
+        return not self.control and self.clip_i is not None and self.clip_i.value > 1 - _ROUNDING
 
 
 @dataclass(frozen=True)

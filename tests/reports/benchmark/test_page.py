@@ -56,6 +56,19 @@ def images(result):
     return {arm: of(arm) for arm in story.arms}
 
 
+def test_a_method_that_changes_no_image_is_named_and_wins_no_column(findings):
+    first, second = findings.rows
+    same = replace(second, clip_i=Figure(1 - 1e-8, 1 - 2e-8, 1.0), flips=Figure(0.0, 0.0, 0.01))
+    changed = replace(second, clip_i=Figure(0.9, 0.89, 0.91), flips=Figure(0.3, 0.29, 0.31))
+    [part] = replace(findings, rows=(first, same)).parts
+    rows = effect_table(part).rows
+    assert rows[2][0] == "2 prompt (changes no image)"
+    assert BEST not in rows[2][4]
+    [part] = replace(findings, rows=(first, changed, replace(same, control="things"))).parts[:1]
+    assert "changes no image" not in str(effect_table(part).rows)
+    assert not replace(same, control="things").changes_no_image
+
+
 def test_rows_have_the_figures_of_the_audit(findings, sample):
     row, mean = findings.rows[0], None
     result = sample((BASELINE, *ARMS))

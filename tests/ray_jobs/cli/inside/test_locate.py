@@ -1,4 +1,4 @@
-"""The command ``locate`` does not need to be told what its map shows."""
+"""The command ``locate`` maps a model whose lens or edits name modules that the model does not have."""
 
 import pytest
 import yaml
